@@ -1,0 +1,172 @@
+"""What a stage leaves on disk: plain tensors addressed by the sample index, and how they are kept.
+
+A finished artifact is a folder `<kind>-<part>-<key>` with
+
+    tensors.safetensors   every tensor, by name
+    artifact.json         type, plain values, the key's ingredients, seconds, sha256 of each other file
+    history.csv           the scalars of its training, where it was trained
+
+It is written under a temporary name, synced and renamed: what has its final name is whole.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+State = dict[str, Tensor]
+"""A module's state dict."""
+
+FORMAT = 1
+"""Raise when the layout of an artifact's folder changes: it is part of every key."""
+
+
+class DamagedArtifactError(Exception):
+    """A folder with a finished artifact's name whose content is not what was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A trained feature model: the state of its backbone and of its projection head."""
+
+    backbone: State
+    projection: State
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """L2-normalised features of every image, un-augmented."""
+
+    values: Float[Tensor, "n d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Nearest neighbours by cosine, nearest first, never the sample itself.
+
+    Row i of `train` belongs to sample `train_index[i]` of the image set and holds sample indices of the train pool;
+    `eval` likewise.
+    """
+
+    train: Int[Tensor, "n_train m"]
+    eval: Int[Tensor, "n_eval m_eval"]
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """What k-means makes of the same images: the rows that every report shows beside the method."""
+
+    features: Int[Tensor, " n"]
+    """Clusters from the stage's embeddings."""
+    pixels: Int[Tensor, " n"]
+    """Clusters from raw pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Two coordinates per image, for the map in the report; rows of images that were not drawn are NaN."""
+
+    points: Float[Tensor, "n 2"]
+
+
+@dataclass(frozen=True, eq=False)
+class Assignments:
+    """Clusters of every image, and the network that gives them."""
+
+    probs: Float[Tensor, "n k"]
+    """Softmax over clusters of the un-augmented image, rows sum to 1."""
+    embeddings: Float[Tensor, "n d"]
+    """L2-normalised backbone features of the same network, float16."""
+    network: State
+    """State of `models.classifier.Classifier` with one head."""
+    normalise: bool
+    """Whether the head reads L2-normalised features."""
+
+
+Artifact = Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments
+
+
+def key_of(ingredients: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that stand for everything the artifact depends on."""
+    text = json.dumps({"format": FORMAT, **ingredients}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Write `artifact` as `folder`, whole or not at all; `files` (name → path) are moved in beside it."""
+    tensors: State = {}
+    values: dict[str, Any] = {}
+    for spec in dataclasses.fields(artifact):
+        value = getattr(artifact, spec.name)
+        if isinstance(value, Tensor):
+            tensors[spec.name] = value.detach().cpu().contiguous()
+        elif isinstance(value, dict):
+            values[spec.name] = "state"
+            tensors |= {f"{spec.name}/{name}": t.detach().cpu().contiguous().clone() for name, t in value.items()}
+        else:
+            values[spec.name] = value
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file(tensors, temporary / "tensors.safetensors")
+    for name, path in files.items():
+        shutil.copyfile(path, temporary / name)
+    sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+    meta = {"type": type(artifact).__name__, "values": values, "sha256": sums, **about}
+    (temporary / "artifact.json").write_text(json.dumps(meta, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
+    sync_folder(temporary)
+    temporary.rename(folder)
+    _sync(folder.parent)
+
+
+def load(folder: Path) -> tuple[Artifact, dict[str, Any]]:
+    """Return the artifact in `folder` and its description.
+
+    Raises:
+        DamagedArtifactError: a file is missing or differs from what was written.
+    """
+    try:
+        meta = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
+        for name, expected in meta["sha256"].items():
+            if _sha256(folder / name) != expected:
+                raise DamagedArtifactError(f"{folder / name} is not what was written")
+        tensors = load_file(folder / "tensors.safetensors")
+        kind = {cls.__name__: cls for cls in Artifact.__args__}[meta["type"]]
+        fields: dict[str, Any] = {name: value for name, value in meta["values"].items() if value != "state"}
+        for name in (name for name, value in meta["values"].items() if value == "state"):
+            prefix = f"{name}/"
+            fields[name] = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        fields |= {name: value for name, value in tensors.items() if "/" not in name}
+        return kind(**fields), meta
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DamagedArtifactError(f"{folder}: {error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the files of `folder`, and their names, to the disk."""
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,69 @@
+"""The images of a run, in one fixed order.
+
+The position of an image in this order is its *sample index*. Every artifact is addressed by it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Split = Literal["train", "test"]
+Protocol = Literal["split", "all"]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """True classes, for scoring only; `clusterlab.evaluation.labels` is the one place that reads them.
+
+    `values` holds one class per sample (n, int64), −1 where it is not known; `names[c]` is the name of class c.
+    """
+
+    values: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """n decoded images of one size, and what is known about each."""
+
+    pixels: npt.NDArray[np.uint8]
+    """uint8, n × c × y × x, c is 1 or 3; an array in memory or a read-only memory map."""
+    ids: tuple[str, ...]
+    """Path below the root with '/' between its parts, or the index as text; unique."""
+    splits: tuple[Split, ...]
+    """The split each sample belongs to, as the source has it."""
+    protocol: Protocol
+    """'split': train on train, score on test. 'all': train and score on every image."""
+    fingerprint: str
+    """sha256 over ids, splits and pixels: the same images give the same fingerprint. Labels are not in it."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """(id, reason) of each file that was skipped."""
+    sealed_labels: Labels | None = field(default=None, repr=False)
+    """Not to be read here: see `clusterlab.evaluation.labels.true_labels`."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def train_index(self) -> Tensor:
+        """Sample indices that methods may train on (int64)."""
+        return self._pool("train")
+
+    @property
+    def eval_index(self) -> Tensor:
+        """Sample indices that are scored (int64); under protocol 'all' the same as `train_index`."""
+        return self._pool("test")
+
+    def _pool(self, split: Split) -> Tensor:
+        if self.protocol == "all":
+            return torch.arange(len(self))
+        return torch.tensor([i for i, s in enumerate(self.splits) if s == split], dtype=torch.int64)
