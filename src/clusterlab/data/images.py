@@ -49,6 +49,11 @@ class ImageSet:
         return len(self.ids)
 
     @property
+    def in_memory(self) -> bool:
+        """Whether `pixels` is an array in memory, not a memory map."""
+        return not isinstance(self.pixels, np.memmap)
+
+    @property
     def channels(self) -> int:
         """1 for grey images, 3 for colour."""
         return int(self.pixels.shape[1])

@@ -1,0 +1,1 @@
+"""Scores of a clustering; `labels.py` is the only reader of labels in the package."""

@@ -55,8 +55,9 @@ class StrongSettings(Settings):
 class ViewSettings(Settings):
     """The side of the images that the network sees, and the three families."""
 
-    size: PositiveInt
-    """Pixels; smaller than the stored image_size means a random (weak, strong) or central (plain) crop."""
+    size: PositiveInt | None
+    """Pixels; smaller than the stored image_size means a random (weak, strong) or central (plain) crop.
+    Null: as stored."""
     contrastive: ContrastiveSettings
     weak: WeakSettings
     strong: StrongSettings

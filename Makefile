@@ -1,0 +1,40 @@
+# Everything runs in .venv, which is made on first use. PYTHON chooses the interpreter it is made with.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: run test test-slow check lint types format benchmark clean
+
+run: $(INSTALLED)  ## SCAN on the digits, the default method and data
+	$(BIN)/python -m clusterlab
+
+test: $(INSTALLED)  ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+test-slow: $(INSTALLED)  ## the slow tests: minutes each
+	$(BIN)/python -m pytest -m slow
+
+check: lint types test  ## what CI runs
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same work
+	$(BIN)/python benchmarks/augmentation.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:  ## remove the environment; outputs/ stays
+	rm -rf .venv

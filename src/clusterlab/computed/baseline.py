@@ -1,0 +1,49 @@
+"""k-means on the features and on raw pixels: what the method is compared with in every run."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from clusterlab.artifacts import Baseline, Embeddings
+from clusterlab.kmeans import kmeans_centres, nearest_centre
+from clusterlab.stage import PartSettings, Stage, Work
+
+
+class BaselineSettings(PartSettings):
+    """`restarts`: k-means runs with other starts, of which the one with the lowest inertia is kept."""
+
+    restarts: PositiveInt
+
+
+class ComputeBaseline(Stage):
+    """Fits k-means on the train pool and assigns every image."""
+
+    Settings: ClassVar[type[PartSettings]] = BaselineSettings
+    consumes: ClassVar[Mapping[str, type]] = {"embeddings": Embeddings}
+    produces = Baseline
+    uses_num_clusters = True
+
+    def __init__(self, *, settings: BaselineSettings, work: Work, embeddings: Embeddings) -> None:
+        self.settings = settings
+        self.work = work
+        self.embeddings = embeddings
+
+    def run(self) -> Baseline:
+        """Return both clusterings."""
+        pixels = torch.from_numpy(self.work.images.pixels[:]).flatten(1).float() / 255
+        return Baseline(
+            features=self._cluster(self.embeddings.values, "features"), pixels=self._cluster(pixels, "pixels")
+        )
+
+    def _cluster(self, values: Tensor, what: str) -> Tensor:
+        work = self.work
+        centres = kmeans_centres(
+            values[work.images.train_index],
+            clusters=work.num_clusters,
+            restarts=self.settings.restarts,
+            purpose=(work.seed, work.title, what),
+        )
+        return nearest_centre(values, centres)

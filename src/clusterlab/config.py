@@ -1,0 +1,152 @@
+"""From plain values to a checked plan: which parts run, with which settings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, ValidationError
+
+from clusterlab.data.sources.base import Source, SourceSettings
+from clusterlab.errors import UserError
+from clusterlab.models.backbones.base import Backbone, BackboneSettings
+from clusterlab.registry import find, names, nearest
+from clusterlab.settings import Settings
+from clusterlab.stage import PartSettings, Stage
+from clusterlab.trainer import TrainerSettings
+
+TRAINED_GROUPS = ("features", "head", "student")
+COMPUTED = tuple(names("computed"))
+S = TypeVar("S", bound=BaseModel)
+
+
+class MethodSettings(Settings):
+    """A method is a name and the sections that it runs, in order."""
+
+    name: str
+    stages: tuple[str, ...]
+
+
+class WandbSettings(Settings):
+    """`timeout`: seconds that the dashboard's server may take to answer."""
+
+    mode: Literal["auto", "online", "offline", "disabled"]
+    project: str
+    timeout: PositiveFloat
+
+
+class _TopLevel(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    seed: NonNegativeInt
+    num_clusters: int | None
+    run_dir: str
+    stage_dir: str
+    method: MethodSettings
+    trainer: TrainerSettings
+    wandb: WandbSettings
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One section of the config: which part fills it, with which settings."""
+
+    section: str
+    part: type[Stage]
+    settings: PartSettings
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run depends on, checked."""
+
+    values: Mapping[str, Any]
+    """The resolved config as plain data, as it is written to config.yaml."""
+    seed: int
+    num_clusters: int
+    run_dir: Path
+    stage_dir: Path
+    method: MethodSettings
+    stages: tuple[StagePlan, ...]
+    source: type[Source]
+    data: SourceSettings
+    backbone: type[Backbone]
+    backbone_settings: BackboneSettings
+    trainer: TrainerSettings
+    wandb: WandbSettings
+
+
+def parse(values: Mapping[str, Any]) -> RunConfig:
+    """Check plain values and find the parts that they name.
+
+    Raises:
+        UserError: a value is missing, has a wrong type or is out of range, or a part is unknown.
+    """
+    known = {*_TopLevel.model_fields, *TRAINED_GROUPS, *COMPUTED, "data", "backbone", "debug"}
+    for name in (name for name in values if name not in known):
+        raise UserError(f"{name} is not a setting{nearest(name, sorted(known))}; settings: {', '.join(sorted(known))}")
+    top = _validate(_TopLevel, values, "")
+    source = find("data", _name(values, "data"))
+    data = _validate(source.Settings, values["data"], "data")
+    backbone = find("backbone", _name(values, "backbone"))
+    return RunConfig(
+        values=values,
+        seed=top.seed,
+        num_clusters=_num_clusters(top.num_clusters, data.name),
+        run_dir=Path(top.run_dir),
+        stage_dir=Path(top.stage_dir),
+        method=top.method,
+        stages=tuple(_plan(values, section) for section in top.method.stages),
+        source=source,
+        data=data,
+        backbone=backbone,
+        backbone_settings=_validate(backbone.Settings, values["backbone"], "backbone"),
+        trainer=top.trainer.resolved(),
+        wandb=top.wandb,
+    )
+
+
+def _plan(values: Mapping[str, Any], section: str) -> StagePlan:
+    if section not in (*TRAINED_GROUPS, *COMPUTED):
+        choices = [*TRAINED_GROUPS, *COMPUTED]
+        raise UserError(f"method.stages has {section!r}{nearest(section, choices)}; choices: {', '.join(choices)}")
+    group = section if section in TRAINED_GROUPS else "computed"
+    part = find(group, _name(values, section))
+    return StagePlan(section, part, _validate(part.Settings, values[section], section))
+
+
+def _name(values: Mapping[str, Any], section: str) -> str:
+    chosen = values.get(section)
+    if not isinstance(chosen, Mapping) or "name" not in chosen:
+        raise UserError(f"method.stages has {section!r}, but nothing is chosen for it: add {section}=NAME")
+    return str(chosen["name"])
+
+
+def _num_clusters(wanted: int | None, data: str) -> int:
+    if wanted is None:
+        raise UserError(f"data={data} does not know how many classes it has: add num_clusters=N (2 or more)")
+    if wanted < 2:
+        raise UserError(f"num_clusters={wanted} is too few: use 2 or more")
+    return wanted
+
+
+def _validate(model: type[S], values: Mapping[str, Any], section: str) -> S:
+    try:
+        # Through JSON, so that strict types still take a list for a tuple.
+        return model.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise UserError(_one_line(error, model, section)) from error
+
+
+def _one_line(error: ValidationError, model: type[BaseModel], section: str) -> str:
+    first = error.errors()[0]
+    path = ".".join([section] * bool(section) + [str(step) for step in first["loc"]])
+    if first["type"] == "extra_forbidden":
+        known = sorted(model.model_fields)
+        guess = nearest(str(first["loc"][-1]), known) if len(first["loc"]) == 1 else ""
+        settings = f"; settings of {section}: {', '.join(known)}" if len(first["loc"]) == 1 else ""
+        return f"{path} is not a setting{guess}{settings}"
+    if first["type"] == "missing":
+        return f"{path} has no value: add {path}=VALUE"
+    return f"{path}={json.dumps(first['input'])} is not valid: {first['msg'].lower()}"

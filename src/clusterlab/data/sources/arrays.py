@@ -1,0 +1,178 @@
+"""Images that are already an array: an .npy file, or an .npz file with its labels and splits.
+
+    .npy    images: uint8, n×y×x, n×y×x×c or n×c×y×x, c 1 or 3
+    .npz    images, and perhaps labels (n, whole numbers, −1 for not known) and splits (n, 'train' or 'test');
+            or x_train, and perhaps x_test, y_train and y_test
+
+An .npy file is read image by image as it is decoded; an .npz file is compressed and comes into memory whole.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from numpy.lib.npyio import NpzFile
+from pydantic import PositiveInt
+
+from clusterlab.data.decode import square_array
+from clusterlab.data.images import ImageSet, Split
+from clusterlab.data.classes import from_numbers
+from clusterlab.data.loading import existing_root, load_images
+from clusterlab.data.originals import Originals, split_sizes, stamp_of
+from clusterlab.data.sources.base import Source, SourceSettings
+from clusterlab.errors import UserError
+
+CHANNELS = (1, 3)
+LABELS = ("labels", "y_train", "y_test")
+UNKNOWN = -1
+
+
+class ArraysSettings(SourceSettings):
+    """Lets the stored size be the array's own."""
+
+    image_size: PositiveInt | None  # type: ignore[assignment]  # wider than the base's, and only read
+    """Side of the square images that are stored; null: the short side of the array's images."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    images: np.ndarray
+    labels: Integer[np.ndarray, " n"] | None
+    splits: tuple[Split, ...]
+
+
+class Arrays(Source):
+    """The images of one .npy or .npz file in their order; nothing is ever unpickled."""
+
+    Settings = ArraysSettings
+    settings: ArraysSettings
+
+    def load(self, store_dir: Path) -> ImageSet:
+        """Bring the images to their size and layout, or take them from the store."""
+        path = existing_root(self.settings, "an .npy or .npz file of uint8 images").resolve()
+        if path.is_dir():
+            raise UserError(
+                f"data.root={path} is a folder: data=arrays reads one .npy or .npz file; "
+                "for a folder of image files use data=folder"
+            )
+        content = _read(path, with_labels=self.settings.labels == "auto")
+        images = _channels_last(content.images, path)
+        _, y, x, c = images.shape
+        size = self.settings.image_size or min(y, x)
+        originals = Originals(
+            where=str(path),
+            ids=tuple(str(i) for i in range(len(images))),
+            splits=content.splits,
+            split_rule="it needs x_test or splits in an .npz file",
+            # The whole path: arrays of one shape have one size, and the time of change alone may agree.
+            stamps=(stamp_of(path.stat(), str(path)),) * len(images),
+            shape=(c, size, size),
+            read=lambda i: square_array(np.asarray(images[i]), size),
+            labels=None if content.labels is None else from_numbers(content.labels),
+        )
+        return load_images(originals, self.settings, store_dir)
+
+
+def _read(path: Path, *, with_labels: bool) -> _Content:
+    known = ("images", "splits", "x_train", "x_test") + (LABELS if with_labels else ())
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(loaded, NpzFile):
+            return _Content(loaded, None, split_sizes(train=_count(loaded)))
+        with loaded:
+            names = loaded.files
+            arrays = {name: loaded[name] for name in names if name in known}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} cannot be read as an .npy or .npz file ({reason}): save it with numpy.save or "
+            "numpy.savez, without Python objects in it"
+        ) from error
+    if "images" in arrays:
+        return _one_set(arrays, path)
+    if "x_train" in arrays:
+        return _two_sets(arrays, path)
+    raise UserError(
+        f"{path} has the arrays {', '.join(names) or '(none)'}: data=arrays looks for images "
+        "(and labels, splits) or x_train (and x_test, y_train, y_test)"
+    )
+
+
+def _one_set(arrays: Mapping[str, np.ndarray], path: Path) -> _Content:
+    images = arrays["images"]
+    count = _count(images)
+    labels = _labels(arrays["labels"], "labels", count, path) if "labels" in arrays else None
+    splits = _splits(arrays["splits"], count, path) if "splits" in arrays else split_sizes(train=count)
+    return _Content(images, labels, splits)
+
+
+def _two_sets(arrays: Mapping[str, np.ndarray], path: Path) -> _Content:
+    train = arrays["x_train"]
+    test = arrays.get("x_test", train[:0])
+    if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+        raise UserError(f"{path}: x_train and x_test differ in shape or dtype: save them alike")
+    counts = {"y_train": len(train), "y_test": len(test)}
+    labels = [
+        _labels(arrays[name], name, count, path) if name in arrays else np.full(count, UNKNOWN)
+        for name, count in counts.items()
+    ]
+    return _Content(
+        images=np.concatenate([train, test]),
+        labels=np.concatenate(labels) if counts.keys() & arrays.keys() else None,
+        splits=split_sizes(train=len(train), test=len(test)),
+    )
+
+
+def _count(images: np.ndarray) -> int:
+    return len(images) if images.ndim else 0
+
+
+def _labels(values: np.ndarray, name: str, count: int, path: Path) -> Integer[np.ndarray, " n"]:
+    if values.shape == (count, 1):  # as Keras has them
+        values = values[:, 0]
+    if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
+        raise UserError(
+            f"{path}: {name} is {values.dtype} of shape {values.shape}: it must be {count} whole numbers, "
+            "one per image, or leave labels aside with data.labels=none"
+        )
+    return values.astype(np.int64)
+
+
+def _splits(values: np.ndarray, count: int, path: Path) -> tuple[Split, ...]:
+    names = tuple(values.astype(str).tolist())
+    if values.shape != (count,) or not set(names) <= {"train", "test"}:
+        raise UserError(
+            f"{path}: splits of shape {values.shape} must be {count} times 'train' or 'test', one per image"
+        )
+    return cast(tuple[Split, ...], names)
+
+
+def _channels_last(images: np.ndarray, path: Path) -> UInt8[np.ndarray, "n y x c"]:
+    """Return a view of `images` as n×y×x×c.
+
+    Raises:
+        UserError: the dtype is not uint8, or the shape does not tell which axis is which.
+    """
+    shape = "×".join(str(length) for length in images.shape)
+    if images.dtype != np.uint8:
+        raise UserError(
+            f"{path}: the images are {images.dtype}, not uint8: bring their values to 0..255 (times 255, if "
+            "they are in [0, 1]) and save images.round().astype('uint8')"
+        )
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise UserError(
+            f"{path}: the images are {shape}: save them as n×y×x, n×y×x×c or n×c×y×x with c 1 or 3"
+        )
+    last, second = images.shape[-1] in CHANNELS, images.ndim == 4 and images.shape[1] in CHANNELS
+    if images.ndim == 3 and not last:
+        return images[..., None]
+    if images.ndim == 4 and last != second:
+        return images if last else images.transpose(0, 2, 3, 1)
+    problem = "may be read in two ways" if last else "have no axis of 1 or 3 channels"
+    raise UserError(
+        f"{path}: the images are {shape} and {problem}: save them as n×y×x×c with c 1 or 3, y and x above 3"
+    )

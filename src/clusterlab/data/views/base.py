@@ -1,0 +1,71 @@
+"""What the augmentation families share: the type of a view, the random draws and the normalisation.
+
+A view turns a batch of stored images into what the network sees, on the device where the images are, with a
+draw of its own for every sample. The only source of randomness is the generator that is handed in.
+
+Two kinds of tensor run through these modules. *Images* are uint8. *Levels* are float32 (b, c, y, x) that hold
+whole numbers from 0 to 255: what an image is while arithmetic is done on it. Every operation rounds its
+result to levels as Pillow does, because the papers chained Pillow operations.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Generator, Tensor
+
+
+@runtime_checkable
+class View(Protocol):
+    """One augmentation family with its settings."""
+
+    def __call__(
+        self, images: UInt8[Tensor, "b c y x"], generator: Generator
+    ) -> Float[Tensor, "b c size size"]:
+        """Normalised float32 views of stored images; `generator` lives on their device."""
+        ...
+
+
+class Normalise:
+    """(pixel/255 − mean) / std per channel."""
+
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        deviation = torch.tensor(std, dtype=torch.float64)
+        self._scale = (1 / (255 * deviation)).float()[:, None, None]
+        self._shift = (-torch.tensor(mean, dtype=torch.float64) / deviation).float()[:, None, None]
+
+    def __call__(
+        self, values: Float[Tensor, "b c y x"] | UInt8[Tensor, "b c y x"]
+    ) -> Float[Tensor, "b c y x"]:
+        """Images or levels in, network input out; levels are overwritten.
+
+        Refuses another number of channels than mean and std have.
+        """
+        if values.shape[1] != len(self._scale):
+            raise ValueError(f"images of {values.shape[1]} channels, mean and std of {len(self._scale)}")
+        # Kept where it was last used: a copy to a GPU in every step would cost more than the arithmetic.
+        self._scale, self._shift = self._scale.to(values.device), self._shift.to(values.device)
+        return values.float().mul_(self._scale).add_(self._shift)
+
+
+def uniform(generator: Generator, shape: int | tuple[int, ...], low: float, high: float) -> Float[Tensor, "..."]:
+    """Uniform in [low, high), float32 on the generator's device."""
+    shape = (shape,) if isinstance(shape, int) else shape
+    return torch.rand(shape, generator=generator, device=generator.device).mul_(high - low).add_(low)
+
+
+def whole(generator: Generator, highest: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+    """Uniform among 0, 1, …, highest, with a bound for every sample."""
+    draw = torch.rand(len(highest), generator=generator, device=generator.device, dtype=torch.float64)
+    return (draw * (highest + 1)).long()
+
+
+def happens(generator: Generator, b: int, probability: float) -> Bool[Tensor, " b"]:
+    """True with the given probability, for each of b samples."""
+    return torch.rand(b, generator=generator, device=generator.device) < probability
+
+
+def per_image(parameter: Tensor) -> Tensor:
+    """One value per sample, shaped to meet images (b, c, y, x)."""
+    return parameter[:, None, None, None]

@@ -1,0 +1,55 @@
+"""Turns what Hydra says of a mistyped command into one line that names the word to change."""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Compose = Callable[[list[str]], dict[str, Any]]
+
+
+def explain(error: Exception, arguments: Sequence[str], compose: Compose) -> str:
+    """Return one line for an error of the composition.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        arguments: the command's words.
+        compose: gives the plain config for a list of overrides; used to list the settings that exist.
+    """
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+        return _unknown_key(match[1], arguments, compose)
+    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        options = re.findall(r"^\t(\S+)", text.split("Config search path")[0], flags=re.MULTILINE)
+        return f"{match[1]}={match[2]} is not known{_did_you_mean(match[2], options)}; choices: {', '.join(options)}"
+    if "No match in the defaults list" in text or "Could not find" in text:
+        return _unknown_key(next((a.split("=")[0] for a in arguments if a.split("=")[0] in text), ""), arguments, compose)
+    if "Config group override must be a string" in text:
+        group = next((a.split("=")[0] for a in arguments if a.endswith("=null")), "a group")
+        return f"nothing is chosen for {group}: write {group}=NAME"
+    if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
+        return f"cannot read the command: {text.splitlines()[0]}; write settings as name=value, lists as name=[a,b]"
+    return text.splitlines()[0]
+
+
+def _unknown_key(key: str, arguments: Sequence[str], compose: Compose) -> str:
+    parts = key.split(".")
+    choices = [a for a in arguments if a.split("=")[0] in GROUPS and a.split("=")[0] != key]
+    node: Any = compose(choices)
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict) or part not in node:
+            known = sorted(node) if isinstance(node, dict) else []
+            where = ".".join(parts[:depth])
+            wrong = ".".join(parts[: depth + 1])
+            place = f"settings of {where}" if where else "settings"
+            return f"{wrong} is not a setting{_did_you_mean(part, known)}; {place}: {', '.join(known)}"
+        node = node[part]
+    return f"{key} cannot be set like this"
+
+
+GROUPS = ("method", "data", "backbone", "features", "head", "student", "trainer", "experiment")
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

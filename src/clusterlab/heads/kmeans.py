@@ -1,0 +1,71 @@
+"""k-means on the L2-normalised backbone features: the baseline as a method of its own.
+
+Its centres become a linear head, logit_c = −‖f − c‖²/τ up to a constant, so that a k-means run leaves the same kind of
+network behind as every other.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from clusterlab.artifacts import Assignments, Encoder
+from clusterlab.data.datamodule import Pixels
+from clusterlab.inference import assign, over_images
+from clusterlab.kmeans import kmeans_centres
+from clusterlab.models.classifier import Classifier
+from clusterlab.stage import PartSettings, Stage, Work
+
+
+class KMeansSettings(PartSettings):
+    """`temperature` (τ) sets how sharp the confidences are; it does not move a sample to another cluster."""
+
+    restarts: PositiveInt
+    temperature: PositiveFloat
+
+
+class KMeansHead(Stage):
+    """Clusters the features of the encoder."""
+
+    Settings: ClassVar[type[PartSettings]] = KMeansSettings
+    consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder}
+    produces = Assignments
+    uses_network = True
+    uses_num_clusters = True
+    uses_trainer = True
+
+    def __init__(self, *, settings: KMeansSettings, work: Work, encoder: Encoder) -> None:
+        self.settings = settings
+        self.work = work
+        self.encoder = encoder
+
+    def run(self) -> Assignments:
+        """Return the clusters of every image."""
+        work = self.work
+        network = Classifier(backbone=work.network.build(), clusters=work.num_clusters, normalise=True)
+        network.backbone.load_state_dict(self.encoder.backbone)
+        network.to(work.trainer.device, memory_format=work.trainer.memory_format)  # type: ignore[call-overload]
+        pixels = Pixels(work.images, work.trainer.device)
+
+        def forward(images: Tensor) -> tuple[Tensor]:
+            return (F.normalize(network.backbone(images).float(), dim=1),)
+
+        (features,) = over_images(
+            network, work, work.images.train_index, pixels=pixels, forward=forward, title=work.title
+        )
+        centres = kmeans_centres(
+            features,
+            clusters=work.num_clusters,
+            restarts=self.settings.restarts,
+            purpose=(work.seed, work.title),
+        )
+        temperature = self.settings.temperature
+        with torch.no_grad():
+            network.heads.weight.zero_()
+            network.heads.bias.fill_(-1e4)  # a cluster that k-means could not fill
+            network.heads.weight[0, :, : len(centres)] = 2 * centres.T / temperature
+            network.heads.bias[0, : len(centres)] = -centres.square().sum(dim=1) / temperature
+        return assign(network, work, pixels)

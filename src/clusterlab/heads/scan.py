@@ -1,0 +1,199 @@
+"""SCAN: neighbours in feature space shall share a cluster, and clusters shall be used evenly.
+
+Section 2.2 of https://arxiv.org/abs/2005.12320. Several heads may be trained at once; the head and the epoch with the
+lowest loss on un-augmented images are kept. No label takes part in that choice.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from clusterlab.artifacts import Assignments, Encoder, Neighbours
+from clusterlab.inference import assign, over_images
+from clusterlab.models.classifier import Classifier, only_head
+from clusterlab.stage import PartSettings, Work
+from clusterlab.training import TrainedSettings, TrainedStage
+
+SMALLEST_SHARE = 1e-8
+"""Mean probabilities are kept above it in the entropy, so that an empty cluster has a finite one (as the authors do)."""
+
+
+class ScanLoss(NamedTuple):
+    """One value per head."""
+
+    total: Float[Tensor, "*h"]
+    consistency: Float[Tensor, "*h"]
+    entropy: Float[Tensor, "*h"]
+
+
+def scan_loss(
+    anchors: Float[Tensor, "*h b k"], neighbours: Float[Tensor, "*h b k"], *, entropy_weight: float
+) -> ScanLoss:
+    """−mean log⟨pᵢ, qᵢ⟩ − λ·H(mean p), equation 2 of the paper; p and q are softmaxes of the logits.
+
+    Args:
+        anchors: logits of the anchors. Only their mean enters the entropy.
+        neighbours: logits of one neighbour each; row i belongs to anchor i.
+        entropy_weight: λ. 0 lets all samples fall into one cluster; large values force equal sizes.
+
+    The logarithm is cut at −100. With k clusters the entropy (in nats) is at most log k.
+    """
+    with torch.autocast(anchors.device.type, enabled=False):
+        p, q = anchors.softmax(-1), neighbours.softmax(-1)
+        agreement = (p * q).sum(-1).clamp(max=1)
+        consistency = _minus_log(agreement).mean(-1)
+        entropy = entropy_of(p.mean(-2))
+    return ScanLoss(consistency - entropy_weight * entropy, consistency, entropy)
+
+
+def entropy_of(shares: Float[Tensor, "*h k"]) -> Float[Tensor, "*h"]:
+    """−Σ p log p in nats, with p kept above `SMALLEST_SHARE`."""
+    shares = shares.clamp(min=SMALLEST_SHARE)
+    return -(shares * shares.log()).sum(-1)
+
+
+def selection_loss(probs: Float[Tensor, "h n k"], neighbours: Int[Tensor, "n m"]) -> ScanLoss:
+    """The SCAN loss by which head and epoch are chosen: entropy weight 1, every sample with itself and all neighbours.
+
+    Args:
+        probs: softmax of un-augmented images.
+        neighbours: positions in `probs`, nearest first, without the sample itself.
+    """
+    itself = torch.arange(len(neighbours), device=neighbours.device).unsqueeze(1)
+    agreement = torch.stack(
+        [(probs * probs[:, column]).sum(-1) for column in torch.cat([itself, neighbours], dim=1).T], dim=-1
+    )
+    consistency = _minus_log(agreement.clamp(max=1)).mean((-1, -2))
+    entropy = entropy_of(probs.mean(-2))
+    return ScanLoss(consistency - entropy, consistency, entropy)
+
+
+def _minus_log(values: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    return F.binary_cross_entropy(values, torch.ones_like(values), reduction="none")
+
+
+class ScanSettings(TrainedSettings):
+    """`update`: train the whole network, or the heads on features that are computed once."""
+
+    num_heads: PositiveInt
+    entropy_weight: NonNegativeFloat
+    update: Literal["all", "heads"]
+    view: Literal["strong", "contrastive", "weak", "plain"]
+    """Augmentation of anchor and neighbour, each with its own draw; without effect when only heads are trained."""
+
+
+class Scan(TrainedStage):
+    """Cluster heads on the feature model, trained on pairs of an image and one of its neighbours."""
+
+    Settings: ClassVar[type[PartSettings]] = ScanSettings
+    consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder, "neighbours": Neighbours}
+    produces = Assignments
+    uses_num_clusters = True
+    candidates: Tensor
+
+    def __init__(self, *, settings: ScanSettings, work: Work, encoder: Encoder, neighbours: Neighbours) -> None:
+        super().__init__(settings=settings, work=work)
+        self.settings = settings
+        self.network = Classifier(
+            backbone=work.network.build(), clusters=work.num_clusters, heads=settings.num_heads
+        )
+        self.network.backbone.load_state_dict(encoder.backbone)
+        self.network.backbone.requires_grad_(settings.update == "all")
+        table = candidate_table(neighbours.train, work.images.train_index, len(work.images))
+        self.register_buffer("candidates", table, persistent=False)
+        position = torch.empty(len(work.images), dtype=torch.int64)
+        position[work.images.eval_index] = torch.arange(len(work.images.eval_index))
+        self.eval_neighbours = position[neighbours.eval]
+        self.augment = self.view(settings.view)
+        self.features: Tensor | None = None
+        self.best: dict[str, Any] = {"loss": float("inf"), "epoch": -1, "head": -1, "network": {}}
+
+    def on_fit_start(self) -> None:
+        """Lightning's hook: with a frozen backbone, compute the features of every image once."""
+        if self.settings.update == "heads":
+            everything = torch.arange(len(self.work.images))
+            self.features = self._forward(everything, lambda images: (self.network.backbone(images).float(),))
+            self.features = self.features.to(self.device)
+
+    def training_step(self, index: Tensor, _: int) -> Tensor:
+        """Two forward passes, anchors then neighbours, each with its own batch statistics, as the authors do."""
+        neighbour = self.draw_neighbours(index)
+        loss = scan_loss(
+            self._logits(index, "anchor"),
+            self._logits(neighbour, "neighbour"),
+            entropy_weight=self.settings.entropy_weight,
+        )
+        self.observe(
+            loss=loss.total.mean(), consistency=loss.consistency.mean(), entropy=loss.entropy.mean()
+        )
+        return loss.total.sum()
+
+    def draw_neighbours(self, index: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """Return for each sample one of its neighbours or itself, with equal chances."""
+        table = self.candidates[index]
+        column = torch.randint(
+            table.shape[1], (len(table), 1), generator=self.draws("choice"), device=self.device
+        )
+        return table.gather(1, column).squeeze(1)
+
+    def on_train_epoch_end(self) -> None:
+        """Lightning's hook: keep the network if one of its heads has the lowest selection loss so far."""
+        loss = selection_loss(self._eval_probs(), self.eval_neighbours)
+        head = int(loss.total.argmin())
+        self.observe(selection_loss=loss.total[head])
+        if float(loss.total[head]) < self.best["loss"]:
+            state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+            self.best = {
+                "loss": float(loss.total[head]),
+                "epoch": self.current_epoch,
+                "head": head,
+                "network": only_head(state, head),
+            }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        checkpoint["best"] = self.best
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        self.best = checkpoint["best"]
+
+    def export(self) -> Assignments:
+        """Return the clusters of the selected head at the selected epoch."""
+        chosen = Classifier(backbone=self.network.backbone, clusters=self.work.num_clusters)
+        chosen.load_state_dict(self.best["network"])
+        chosen.to(self.work.trainer.device, memory_format=self.work.trainer.memory_format)  # type: ignore[call-overload]
+        return assign(chosen, self.work, self.pixels)
+
+    def _logits(self, index: Tensor, role: str) -> Tensor:
+        if self.features is not None:
+            return self.network.classify(self.features[index])
+        logits: Tensor = self.network(self.look(self.augment, index, role))
+        return logits
+
+    @torch.no_grad()
+    def _eval_probs(self) -> Float[Tensor, "h n k"]:
+        index = self.work.images.eval_index
+        if self.features is not None:
+            return self.network.classify(self.features[index.to(self.device)]).softmax(-1).cpu()
+        return self._forward(index, lambda images: (self.network(images).softmax(-1).transpose(0, 1),)).transpose(0, 1)
+
+    def _forward(self, index: Tensor, forward: Any) -> Tensor:
+        (values,) = over_images(
+            self.network, self.work, index, pixels=self.pixels, forward=forward, title=self.work.title
+        )
+        return values
+
+
+def candidate_table(
+    neighbours: Int[Tensor, "n_train m"], train_index: Int[Tensor, " n_train"], size: int
+) -> Int[Tensor, "n m_plus_1"]:
+    """Return per sample index itself and its neighbours; rows of samples outside the train pool are −1."""
+    table = torch.full((size, neighbours.shape[1] + 1), -1)
+    table[train_index] = torch.cat([train_index.unsqueeze(1), neighbours], dim=1)
+    return table

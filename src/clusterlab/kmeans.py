@@ -1,0 +1,28 @@
+"""k-means by scikit-learn, as every run needs it: the baseline, and the head of that name."""
+
+import warnings
+
+import torch
+from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from clusterlab.rng import seed_for
+
+
+def kmeans_centres(
+    values: Float[Tensor, "n d"], *, clusters: int, restarts: int, purpose: tuple[int | str, ...]
+) -> Float[Tensor, "k d"]:
+    """Return the centres of the best of `restarts` runs by inertia; no more centres than rows."""
+    model = KMeans(min(clusters, len(values)), n_init=restarts, random_state=seed_for(*purpose) % 2**32)
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters: some centres coincide, and the report names the empty clusters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return torch.from_numpy(model.fit(values.float().numpy()).cluster_centers_)
+
+
+def nearest_centre(values: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
+    """Return for each row the centre at the smallest Euclidean distance."""
+    nearest = [torch.cdist(block, centres).argmin(dim=1) for block in values.float().split(8192)]
+    return torch.cat(nearest)

@@ -1,0 +1,65 @@
+"""What a finished run hands to the writers of its outputs: plain data and artifacts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection
+from clusterlab.data.images import ImageSet
+from clusterlab.history import History, read_history
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StageRecord:
+    """One stage of the run, in the order in which they ran."""
+
+    name: str
+    """The section of the config that it filled, such as head."""
+    part: str
+    """What filled it, such as scan."""
+    key: str
+    seconds: float
+    """What making its artifact took, in this run or, where it was loaded, in the one that made it."""
+    cached: bool
+    folder: Path
+    """Its artifact; `history.csv` lies there if it was trained."""
+    clusters: Int[Tensor, " n"] | None = None
+    """Cluster of every image, where the stage assigns clusters."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FinishedRun:
+    """A run after its last stage."""
+
+    images: ImageSet
+    assignments: Assignments
+    """Of the last stage that makes some: the result."""
+    stages: Sequence[StageRecord]
+    baseline: Baseline | None
+    projection: Projection | None
+    neighbours: Neighbours | None
+    features: str | None
+    """Name of the features that the baseline's k-means had; None without a baseline."""
+    method: str
+    data: str
+    seed: int
+    config: Mapping[str, Any]
+    """The resolved config as plain data."""
+    model: Mapping[str, Any]
+    """How to build the network and its view anew, as plain JSON data."""
+
+    @property
+    def num_clusters(self) -> int:
+        """k."""
+        return self.assignments.probs.shape[1]
+
+    def history(self) -> History:
+        """Return the scalars of every trained stage, in order."""
+        history = History(stage=self.method)
+        for path in (stage.folder / "history.csv" for stage in self.stages):
+            history.rows += read_history(path) if path.exists() else []
+        return history

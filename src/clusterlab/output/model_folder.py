@@ -1,0 +1,68 @@
+"""The folder `model/`: everything that labels new images, loadable without running code.
+
+`model.safetensors` holds the network's state (`network/…`), the clusters' `prototypes` and `fences`;
+`config.json` says how to build the network and the view that its images are seen through.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from clusterlab.artifacts import State, sync_folder
+from clusterlab.errors import UserError
+from clusterlab.output.prototypes import Prototypes
+
+FORMAT = 1
+_STATE = "network/"
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """A trained clustering: `config` is plain JSON data and holds `num_clusters` and `normalise`, too."""
+
+    network: State
+    prototypes: Prototypes
+    config: Mapping[str, Any]
+
+
+def write_model(model: SavedModel, folder: Path) -> None:
+    """Write `folder`, in the place of an earlier one."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    network = {f"{_STATE}{name}": value.cpu().clone().contiguous() for name, value in model.network.items()}
+    fitted = {"prototypes": model.prototypes.vectors, "fences": model.prototypes.fences}
+    save_file(network | fitted, temporary / "model.safetensors")
+    text = json.dumps({"format": FORMAT, **model.config}, indent=2, allow_nan=False)
+    (temporary / "config.json").write_bytes(f"{text}\n".encode())
+    sync_folder(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def read_model(folder: Path) -> SavedModel:
+    """Return what `write_model` left.
+
+    Raises:
+        UserError: there is no whole model there, or one of another format.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "model.safetensors")
+        found = config.pop("format")
+        prototypes = Prototypes(tensors.pop("prototypes"), tensors.pop("fences"))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(
+            f"{folder} holds no whole model ({error}): run clusterlab again to write it"
+        ) from error
+    if found != FORMAT:
+        raise UserError(f"{folder} has format {found}, this clusterlab reads format {FORMAT}: write it anew")
+    return SavedModel(
+        {name.removeprefix(_STATE): value for name, value in tensors.items()}, prototypes, config
+    )

@@ -1,0 +1,122 @@
+"""metrics.json: the scores of a run, what it is compared with, what it took, and what looks wrong."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from clusterlab.artifacts import Neighbours
+from clusterlab.data.images import ImageSet, Labels
+from clusterlab.evaluation.collapse import cluster_health, collapse_warnings
+from clusterlab.evaluation.metrics import score
+from clusterlab.evaluation.silhouette import silhouette
+from clusterlab.output.finished import FinishedRun, StageRecord
+from clusterlab.output.table import AssignmentTable
+from clusterlab.output.versions import versions
+
+CLEARLY = 0.005
+"""A baseline better by no more than that is as good."""
+
+
+def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -> dict[str, Any]:
+    """Return the content of metrics.json as plain data; scores are those of the protocol's eval pool."""
+    pool = run.images.eval_index
+    clusters = torch.from_numpy(table.cluster)
+    embeddings = run.assignments.embeddings[pool]
+    health = cluster_health(clusters[pool], run.num_clusters)
+
+    def judged(candidate: Int[Tensor, " n"]) -> dict[str, Any]:
+        """Scores of one clustering; the silhouette is taken in the network's embeddings, for every one."""
+        return _scores(candidate[pool], labels, pool) | {
+            "silhouette": silhouette(embeddings, candidate[pool])
+        }
+
+    summary: dict[str, Any] = {
+        "method": run.method,
+        "data": run.data,
+        "seed": run.seed,
+        "protocol": run.images.protocol,
+        "num_images": len(run.images),
+        "num_scored": len(pool),
+        **judged(clusters),
+        **health._asdict(),
+        "mean_confidence": float(table.confidence[pool.numpy()].mean()),
+    }
+    if run.baseline is not None:
+        summary["baseline"] = {"name": f"k-means on {run.features} features", **judged(run.baseline.features)}
+        summary["pixel_baseline"] = {"name": "k-means on pixels", **judged(run.baseline.pixels)}
+    if labels is not None and run.neighbours is not None:
+        summary["neighbour_purity"] = neighbour_purity(run.neighbours, run.images, labels)
+    summary |= {
+        "seconds": round(sum(stage.seconds for stage in run.stages), 3),
+        "stages": [_stage(stage, labels, pool) for stage in run.stages],
+        "outliers": int(table.outlier.sum()),
+        "duplicates": int((table.twin >= 0).sum()),
+        "unreadable": len(run.images.unreadable),
+    }
+    summary["warnings"] = [
+        *collapse_warnings(health, spread=_spread(run)),
+        *_data_warnings(run.images, table, labels),
+        *_comparison_warnings(summary),
+    ]
+    return summary | {"versions": versions()}
+
+
+def neighbour_purity(neighbours: Neighbours, images: ImageSet, labels: Labels) -> float | None:
+    """Share of training neighbours of their anchor's class, where both are known; None where none are."""
+    values = torch.from_numpy(labels.values)
+    anchors, others = values[images.train_index][:, None], values[neighbours.train]
+    known = (anchors >= 0) & (others >= 0)
+    return float((anchors == others)[known].double().mean()) if known.any() else None
+
+
+def _scores(clusters: Int[Tensor, " e"], labels: Labels | None, pool: Int[Tensor, " e"]) -> dict[str, Any]:
+    if labels is None:
+        return {}
+    classes = labels.values[pool.numpy()]
+    return score(clusters.numpy(), classes)._asdict() if (classes >= 0).any() else {}
+
+
+def _stage(stage: StageRecord, labels: Labels | None, pool: Int[Tensor, " e"]) -> dict[str, Any]:
+    scores = {} if stage.clusters is None else _scores(stage.clusters[pool], labels, pool)
+    return {
+        "name": stage.name,
+        "part": stage.part,
+        "key": stage.key,
+        "seconds": round(stage.seconds, 3),
+        "cached": stage.cached,
+        **scores,
+    }
+
+
+def _spread(run: FinishedRun) -> str | None:
+    """The setting that spreads images over clusters, where the run's head has one."""
+    head = run.config.get("head")
+    weight = head.get("entropy_weight") if isinstance(head, dict) else None
+    return None if weight is None else f"a head.entropy_weight above {weight:g}"
+
+
+def _data_warnings(images: ImageSet, table: AssignmentTable, labels: Labels | None) -> list[str]:
+    warnings = []
+    if images.unreadable:
+        warnings.append(f"{len(images.unreadable):,} files could not be read and were left out.")
+    twins = np.flatnonzero(table.twin >= 0)
+    leaked = sum(table.split[twin] != table.split[table.twin[twin]] for twin in twins.tolist())
+    if images.protocol == "split" and leaked:
+        warnings.append(f"{leaked:,} images have the same pixels as one of the other split: scores flatter.")
+    if labels is not None:
+        unknown = int((labels.values[images.eval_index.numpy()] < 0).sum())
+        if unknown:
+            warnings.append(f"{unknown:,} of the scored images have no label and are left out of the scores.")
+    return warnings
+
+
+def _comparison_warnings(summary: dict[str, Any]) -> list[str]:
+    return [
+        f"{summary[row]['name']} is more accurate ({summary[row]['acc']:.1%}) than {summary['method']} "
+        f"({summary['acc']:.1%}): train for longer, or try another method."
+        for row in ("baseline", "pixel_baseline")
+        if "acc" in summary and row in summary and summary[row]["acc"] > summary["acc"] + CLEARLY
+    ]

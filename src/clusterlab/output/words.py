@@ -1,0 +1,41 @@
+"""Numbers and settings in words, for the report."""
+
+from clusterlab.data.images import ImageSet
+
+
+def duration(seconds: float) -> str:
+    """Return '4.2 s', '3 min 5 s' or '1 h 12 min'."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def percent(share: float) -> str:
+    """Return '81.6 %', with a space that does not break."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def decimal(value: float) -> str:
+    """Return three decimals, with a proper minus."""
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def short_number(value: float) -> str:
+    """Return four significant digits."""
+    return f"{value:.4g}"
+
+
+def protocol(images: ImageSet) -> str:
+    """Say which images were trained on and which are scored."""
+    if images.protocol == "all":
+        return f"trained and scored on all {len(images):,} images"
+    trained, scored = len(images.train_index), len(images.eval_index)
+    return f"trained on the {trained:,} images of the train split, scored on the {scored:,} of the test split"
+
+
+def kind_of_images(images: ImageSet) -> str:
+    """Return '1,797 grey images of 16 × 16 pixels'."""
+    colour = "grey" if images.channels == 1 else "colour"
+    height, width = images.pixels.shape[2:]
+    return f"{len(images):,} {colour} images of {width} × {height} pixels"

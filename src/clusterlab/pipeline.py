@@ -1,0 +1,155 @@
+"""Runs the stages of a method: each finished artifact is loaded, each missing one is made."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from clusterlab.artifacts import Artifact, DamagedArtifactError, key_of, load, save
+from clusterlab.config import RunConfig, StagePlan
+from clusterlab.data.images import ImageSet
+from clusterlab.errors import UserError
+from clusterlab.models.build import NetworkSpec
+from clusterlab.stage import Listener, Work
+
+log = logging.getLogger(__name__)
+
+
+Record = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called with (stage, epoch, step, scalars by name)."""
+
+
+@dataclass
+class Step:
+    """A stage of this run: its plan, the key of its artifact, and the steps that it reads."""
+
+    plan: StagePlan
+    key: str
+    folder: Path
+    inputs: Mapping[str, "Step"]
+    seconds: float = 0.0
+    cached: bool = False
+    artifact: Artifact | None = None
+
+    def load(self) -> Artifact:
+        """Return the artifact, from disk the first time."""
+        if self.artifact is None:
+            self.artifact, _ = load(self.folder)
+        return self.artifact
+
+
+def check_order(config: RunConfig) -> None:
+    """See that every stage finds its inputs among the stages before it.
+
+    Raises:
+        UserError: one does not.
+    """
+    produced: set[type] = set()
+    for plan in config.stages:
+        for missing in (t for t in plan.part.consumes.values() if t not in produced):
+            raise UserError(
+                f"{plan.section}={plan.settings.name} needs {missing.__name__}, which no stage before it makes: "
+                f"method.stages is {', '.join(config.method.stages)}"
+            )
+        produced.add(plan.part.produces)
+
+
+def run_stages(config: RunConfig, images: ImageSet, record: Record) -> list[Step]:
+    """Make or load the artifact of every stage, in order; `record` hears of every epoch that is trained."""
+    latest: dict[type, Step] = {}
+    steps = []
+    for number, plan in enumerate(config.stages, start=1):
+        inputs = {name: latest[kind] for name, kind in plan.part.consumes.items()}
+        key = key_of(_ingredients(config, images, plan, inputs))
+        step = Step(plan, key, config.stage_dir / f"{plan.section}-{plan.settings.name}-{key}", inputs)
+        _get_or_make(config, images, step, partial(record, plan.section), f"{number}/{len(config.stages)}")
+        latest[plan.part.produces] = step
+        steps.append(step)
+    return steps
+
+
+def _ingredients(
+    config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Step]
+) -> dict[str, Any]:
+    part, data = plan.part, config.data
+    found: dict[str, Any] = {
+        "section": plan.section,
+        "version": part.version,
+        "settings": plan.settings.key_values(),
+        "images": images.fingerprint,
+        "protocol": images.protocol,
+        "seed": config.seed,
+        "inputs": {name: step.key for name, step in inputs.items()},
+    }
+    if part.uses_num_clusters:
+        found["num_clusters"] = config.num_clusters
+    if part.uses_network:
+        found["backbone"] = config.backbone_settings.key_values()
+        found["views"] = data.views.key_values() | {"mean": data.mean, "std": data.std}
+    if part.uses_trainer:
+        found["trainer"] = config.trainer.key_values()
+    return found
+
+
+def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: Listener, number: str) -> None:
+    began = time.monotonic()
+    name = f"[{number}] {step.plan.section}: {step.plan.settings.name}"
+    with _lock(step.folder):
+        if step.folder.exists():
+            try:
+                step.artifact, about = load(step.folder)
+            except DamagedArtifactError as error:
+                log.warning("%s; it is made again", error)
+                shutil.rmtree(step.folder)
+            else:
+                step.cached, step.seconds = True, about["seconds"]
+                log.info("%s: loaded %s", name, step.folder)
+                return
+        scratch = step.folder.with_name(f"{step.folder.name}.work")
+        log.info("%s: %s", name, "going on with it" if scratch.exists() else "starting")
+        scratch.mkdir(parents=True, exist_ok=True)
+        work = Work(
+            images=images,
+            data=config.data,
+            network=NetworkSpec(config.backbone, config.backbone_settings, images.channels),
+            num_clusters=config.num_clusters,
+            seed=config.seed,
+            trainer=config.trainer,
+            folder=scratch,
+            title=step.plan.section,
+            listener=listener,
+        )
+        inputs = {name: source.load() for name, source in step.inputs.items()}
+        step.artifact = step.plan.part(settings=step.plan.settings, work=work, **inputs).run()
+        step.seconds = time.monotonic() - began
+        about = {
+            "key": step.key,
+            "seconds": round(step.seconds, 3),
+            "made_from": _ingredients(config, images, step.plan, step.inputs),
+        }
+        history = scratch / "history.csv"
+        save(step.artifact, step.folder, about=about, files={history.name: history} if history.exists() else {})
+        shutil.rmtree(scratch)
+        log.info("%s: done in %.1f s", name, step.seconds)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another run is making %s: waiting for it", folder.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,140 @@
+"""One run from plain config values to the files it leaves behind."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection
+from clusterlab.config import RunConfig, parse
+from clusterlab.data.images import ImageSet
+from clusterlab.errors import UserError
+from clusterlab.output.dashboards import open_dashboard
+from clusterlab.output.finished import FinishedRun, StageRecord
+from clusterlab.output.write import write_outputs
+from clusterlab.pipeline import Step, check_order, run_stages
+
+log = logging.getLogger(__name__)
+
+
+def run(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the config, run its stages, write the outputs; return what stands in metrics.json.
+
+    Raises:
+        UserError: something that a person can put right.
+    """
+    began = time.monotonic()
+    config = parse(values)
+    check_order(config)
+    start_log(config.run_dir)
+    images = config.source(config.data).load(config.stage_dir / "images")
+    check_images(config, images)
+    with open_dashboard(
+        config.wandb.mode,
+        project=config.wandb.project,
+        run_dir=config.run_dir,
+        config=config.values,
+        group=f"{config.method.name}-{config.data.name}",
+        name=f"{config.method.name}-{config.data.name}-{config.seed}",
+        timeout=config.wandb.timeout,
+    ) as dashboard:
+        steps = run_stages(config, images, dashboard.record)
+        metrics = write_outputs(_finished(config, images, steps), config.run_dir)
+        dashboard.finish(metrics, config.run_dir / "report.html")
+    _say(metrics, config.run_dir, time.monotonic() - began)
+    return metrics
+
+
+def check_images(config: RunConfig, images: ImageSet) -> None:
+    """See that there are enough images.
+
+    Raises:
+        UserError: there are fewer than clusters.
+    """
+    for pool, name in ((images.train_index, "train on"), (images.eval_index, "score")):
+        if len(pool) < config.num_clusters:
+            raise UserError(
+                f"num_clusters={config.num_clusters}, but there are only {len(pool)} images to {name}: "
+                f"use num_clusters={max(2, len(pool) // 10)} or more images"
+            )
+
+
+def start_log(run_dir: Path) -> None:
+    """Log to the terminal, and with times to `run_dir`/clusterlab.log.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(run_dir / "clusterlab.log", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another run_dir=DIR") from error
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger("clusterlab")
+    root.setLevel(logging.INFO)
+    root.handlers[:] = [file, terminal]
+    for chatty in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _finished(config: RunConfig, images: ImageSet, steps: list[Step]) -> FinishedRun:
+    def last(kind: type) -> Any:
+        return next((step.load() for step in reversed(steps) if step.plan.part.produces is kind), None)
+
+    features = next((step.plan.settings.name for step in steps if step.plan.section == "features"), None)
+    return FinishedRun(
+        images=images,
+        assignments=last(Assignments),
+        stages=[_record(step) for step in steps],
+        baseline=last(Baseline),
+        projection=last(Projection),
+        neighbours=last(Neighbours),
+        features=features,
+        method=config.method.name,
+        data=config.data.name,
+        seed=config.seed,
+        config=config.values,
+        model={
+            "backbone": config.backbone_settings.model_dump(mode="json"),
+            "channels": images.channels,
+            "image_size": images.pixels.shape[-1],
+            "view_size": config.data.views.size,
+            "mean": list(config.data.mean),
+            "std": list(config.data.std),
+            "precision": config.trainer.precision,
+        },
+    )
+
+
+def _record(step: Step) -> StageRecord:
+    artifact = step.load()
+    return StageRecord(
+        name=step.plan.section,
+        part=step.plan.settings.name,
+        key=step.key,
+        seconds=step.seconds,
+        cached=step.cached,
+        folder=step.folder,
+        clusters=artifact.probs.argmax(dim=1) if isinstance(artifact, Assignments) else None,
+    )
+
+
+def _say(metrics: Mapping[str, Any], run_dir: Path, seconds: float) -> None:
+    """Tell what came out, beside the baselines, and where to look."""
+    rows = [(metrics["method"], metrics)]
+    rows += [(metrics[name]["name"], metrics[name]) for name in ("baseline", "pixel_baseline") if name in metrics]
+    scores = [name for name in ("acc", "nmi", "ari", "silhouette") if metrics.get(name) is not None]
+    width = max(len(name) for name, _ in rows)
+    log.info("%s  %s", " " * width, "  ".join(f"{score:>10}" for score in scores))
+    for name, found in rows:
+        cells = (f"{found[s]:10.4f}" if found.get(s) is not None else " " * 10 for s in scores)
+        log.info("%s  %s", name.ljust(width), "  ".join(cells))
+    for warning in metrics["warnings"]:
+        log.warning("warning: %s", warning)
+    log.info("%s after %.1f s: look at %s", metrics["data"], seconds, os.path.relpath(run_dir / "report.html"))

@@ -1,0 +1,67 @@
+"""The contract of a stage: one part at work, which reads earlier artifacts and leaves one of its own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from clusterlab.artifacts import Artifact
+from clusterlab.data.images import ImageSet
+from clusterlab.data.sources.base import SourceSettings
+from clusterlab.models.build import NetworkSpec
+from clusterlab.settings import Settings
+from clusterlab.trainer import TrainerSettings
+
+
+class PartSettings(Settings):
+    """Settings of a part; `name` is its file's name."""
+
+    name: str
+
+
+Listener = Callable[[int, int, Mapping[str, float]], None]
+"""Called with (epoch, step, scalars by name) at the end of each epoch."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the pipeline gives every stage beside its settings and inputs."""
+
+    images: ImageSet
+    data: SourceSettings
+    network: NetworkSpec
+    num_clusters: int
+    seed: int
+    trainer: TrainerSettings
+    folder: Path
+    """Scratch space that a killed and restarted stage finds again: checkpoints and history."""
+    title: str
+    """The stage's name in progress bars and logs."""
+    listener: Listener
+
+
+class Stage(ABC):
+    """One part at work.
+
+    A subclass names the artifacts that it reads in `consumes` (argument name → type); they arrive as keyword
+    arguments of its constructor. `version` is raised whenever the same settings come to give another result.
+    """
+
+    Settings: ClassVar[type[PartSettings]]
+    consumes: ClassVar[Mapping[str, type]] = {}
+    produces: ClassVar[type]
+    version: ClassVar[int] = 1
+    uses_network: ClassVar[bool] = False
+    """Whether the result depends on the backbone's settings (not only through the inputs)."""
+    uses_num_clusters: ClassVar[bool] = False
+    """Whether the result depends on the number of clusters."""
+    uses_trainer: ClassVar[bool] = False
+    """Whether the result depends on precision and length limits of the trainer."""
+
+    @abstractmethod
+    def __init__(self, *, settings: Any, work: Work, **inputs: Artifact) -> None: ...
+
+    @abstractmethod
+    def run(self) -> Artifact:
+        """Do the work and return what it leaves."""

@@ -1,0 +1,196 @@
+"""Stages that train a network: fit with Lightning, going on where a killed run stopped, then export an artifact."""
+
+import logging
+import os
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Int
+from pydantic import PositiveInt
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from clusterlab.artifacts import Artifact
+from clusterlab.data.datamodule import ImageDataModule, Pixels
+from clusterlab.data.views import View, make_view
+from clusterlab.history import History
+from clusterlab.models.optim import OptimiserSettings, make_optimiser, make_schedule
+from clusterlab.progress import EpochProgress, Stopwatch
+from clusterlab.rng import generator_for, seed_for
+from clusterlab.stage import PartSettings, Stage, Work
+
+log = logging.getLogger(__name__)
+
+
+class TrainedSettings(PartSettings):
+    """Settings that every trained part has."""
+
+    max_epochs: PositiveInt
+    batch_size: PositiveInt
+    optimiser: OptimiserSettings
+
+
+class TrainedStage(Stage, LightningModule):
+    """fit → export. A subclass builds its network in `__init__`, then defines `training_step` and `export`.
+
+    In a step it takes `self.pixels`, a view with its own draws from `self.draws(...)`, and reports scalars with
+    `self.observe`: means over the epoch reach the history without a host synchronisation per step.
+    """
+
+    Settings: ClassVar[type[PartSettings]]
+    uses_network = True
+    uses_trainer = True
+
+    def __init__(self, *, settings: TrainedSettings, work: Work) -> None:
+        LightningModule.__init__(self)
+        self.part = settings
+        self.work = work
+        self.pixels: Pixels
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        torch.manual_seed(seed_for(work.seed, work.title, "init"))
+
+    @abstractmethod
+    def export(self) -> Artifact:
+        """Return the artifact, after training; `self.pixels` and the network are on the device."""
+
+    def pool(self) -> Int[Tensor, " n"]:
+        """Return the sample indices to train on."""
+        return self.work.images.train_index
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the optimiser changes."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def run(self) -> Artifact:
+        """Train, from the last checkpoint where there is one, and export."""
+        work, trainer_settings = self.work, self.work.trainer
+        self.pixels = Pixels(work.images, trainer_settings.device)
+        self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)  # type: ignore[call-overload]
+        data = ImageDataModule(
+            pool=self.pool(),
+            batch_size=self.part.batch_size,
+            purpose=(work.seed, work.title),
+            limit=trainer_settings.max_steps_per_epoch,
+        )
+        keeper = Keeper(work, self.epochs)
+        trainer = Trainer(
+            accelerator=trainer_settings.accelerator,
+            devices=trainer_settings.devices,
+            precision=trainer_settings.precision,  # type: ignore[arg-type]
+            max_epochs=self.epochs,
+            logger=False,
+            callbacks=[keeper],
+            plugins=[WholeCheckpoints()],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=work.folder,
+        )
+        checkpoint = work.folder / "last.ckpt"
+        with warnings.catch_warnings():
+            # The loader hands over indices: there is nothing for worker processes to do.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Lightning 2.6 asks torch's pytrees in a way that newer torch replaces.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            trainer.fit(self, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        self.to(trainer_settings.device)
+        keeper.history.write(work.folder / "history.csv")
+        return self.export()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to train."""
+        return self.work.trainer.epochs(self.part.max_epochs)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Lightning's hook: the optimiser and its schedule, stepped per epoch."""
+        optimiser = make_optimiser(self.part.optimiser, self.trained_parameters())
+        schedule = make_schedule(self.part.optimiser, optimiser, epochs=self.epochs)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def draws(self, purpose: str) -> torch.Generator:
+        """Return the generator for one purpose of the current step."""
+        return generator_for(self.work.seed, self.work.title, purpose, self.global_step, device=self.device)
+
+    def view(self, family: str) -> View:
+        """Return an augmentation family with the values that suit the data."""
+        data = self.work.data
+        return make_view(family, data.views, mean=data.mean, std=data.std)  # type: ignore[arg-type]
+
+    def look(self, view: View, index: Int[Tensor, " b"], purpose: str) -> Tensor:
+        """Return the images of `index` through `view`, with draws of their own, laid out for the network."""
+        images = view(self.pixels.take(index), self.draws(purpose))
+        return images.contiguous(memory_format=self.work.trainer.memory_format)
+
+    def observe(self, **scalars: Tensor) -> None:
+        """Add scalars to the means of the epoch, each counted for itself."""
+        for name, value in scalars.items():
+            total, count = self._sums.get(name, (torch.zeros((), device=value.device), 0))
+            self._sums[name] = (total + value.detach().float(), count + 1)
+
+    def observed(self) -> dict[str, float]:
+        """Return the means since the last `start_observing`."""
+        return {name: float(total) / count for name, (total, count) in self._sums.items()}
+
+    def start_observing(self) -> None:
+        """Forget what was observed."""
+        self._sums = {}
+
+
+class Keeper(Checkpoint):
+    """Keeps the history and the checkpoint of a stage; as a `Checkpoint` it runs after every other epoch-end hook."""
+
+    def __init__(self, work: Work, epochs: int) -> None:
+        self.work = work
+        self.history = History(stage=work.title)
+        self.progress = EpochProgress(work.title, epochs)
+        self.clock = Stopwatch()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the progress, from the epoch that training goes on with."""
+        self.progress.start(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write down the epoch's means, then a checkpoint when one is due."""
+        assert isinstance(pl_module, TrainedStage)
+        epoch = trainer.current_epoch
+        scalars = pl_module.observed() | {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        pl_module.start_observing()
+        self.history.add(epoch, trainer.global_step, scalars)
+        self.work.listener(epoch, trainer.global_step, scalars)
+        self.progress.step(scalars)
+        if self.clock.passed(self.work.trainer.checkpoint_seconds):
+            trainer.save_checkpoint(self.work.folder / "last.ckpt")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the progress bar."""
+        self.progress.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history so far, for the checkpoint."""
+        return {"history": self.history.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the history of a checkpoint."""
+        self.history.rows = [tuple(row) for row in state_dict["history"]]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one, syncs and renames: a kill never leaves half of one."""
+
+    def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace the file at `path`."""
+        temporary = Path(f"{path}.tmp")
+        with temporary.open("wb") as file:
+            torch.save(dict(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)

@@ -1,0 +1,45 @@
+"""A mistake in the command is one line that names what to change, and exit code 2."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["features.max_epoch=3"], ["features.max_epoch is not a setting", "did you mean max_epochs?", "temperature"]),
+        (["hed.entropy_weight=3"], ["hed is not a setting", "did you mean head?"]),
+        (["backbone=resnet18", "backbone.width=3"], ["backbone.width is not a setting", "stem"]),
+        (["method=scam"], ["method=scam is not known", "did you mean scan?", "choices: kmeans, scan"]),
+        (["data=imagenett"], ["data=imagenett is not known", "choices:"]),
+        (["features.max_epochs=ten"], ["features.max_epochs", "ten", "valid integer"]),
+        (["features.max_epochs=0"], ["features.max_epochs=0 is not valid", "greater than 0"]),
+        (["head.update=everything"], ["head.update", "'all' or 'heads'"]),
+        (["+head.extra=1"], ["head.extra is not a setting", "entropy_weight"]),
+        (["+extra=1"], ["extra is not a setting"]),
+        (["num_clusters=1"], ["num_clusters=1 is too few", "2 or more"]),
+        (["num_clusters=many"], ["num_clusters", "valid integer"]),
+        (["num_clusters=2000"], ["num_clusters=2000", "1797 images"]),
+        (["data=cifar10"], ["data.root"]),
+        (["data=folder", "num_clusters=3", "data.root=nowhere"], ["nowhere", "data.root"]),
+        (["data=folder", "data.root=."], ["num_clusters=N"]),
+        (["features.max_epochs=[1"], ["cannot read the command", "name=value"]),
+        (["method.stages=[features,neighbours]"], ["neighbours needs Embeddings", "method.stages"]),
+        (["method.stages=[features,embedings]"], ["embedings", "did you mean embeddings?"]),
+        (["head=null"], ["nothing is chosen for head", "head=NAME"]),
+        (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
+        (["data.protocol=split"], ["protocol"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(command, words, said):
+    import torch
+
+    if words == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    lines = [line for line in command(*words, "wandb.mode=disabled", code=2).splitlines() if line]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("clusterlab: ")
+    assert all(part in lines[0] for part in said), lines[0]
+
+
+def test_debug_shows_the_traceback(command):
+    assert "Traceback" in command("num_clusters=1", "debug=true", code=1)

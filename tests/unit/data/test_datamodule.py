@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from clusterlab.data.datamodule import ImageDataModule, IndexBatches, Pixels
+from clusterlab.data.images import ImageSet
+
+
+def batches(size, batch_size, *, epoch=0, limit=None, seed=0):
+    sampler = IndexBatches(size=size, batch_size=batch_size, purpose=(seed, "features"), limit=limit)
+    sampler.set_epoch(epoch)
+    assert len(list(sampler)) == len(sampler)
+    return list(sampler)
+
+
+def test_an_epoch_has_no_sample_twice_and_drops_the_incomplete_batch():
+    seen = [i for batch in batches(23, 5) for i in batch]
+    assert len(seen) == len(set(seen)) == 20
+    assert set(seen) <= set(range(23))
+
+
+def test_the_order_depends_on_the_epoch_and_the_seed_alone():
+    assert batches(20, 5, epoch=3) == batches(20, 5, epoch=3)
+    assert batches(20, 5, epoch=3) != batches(20, 5, epoch=4)
+    assert batches(20, 5, seed=1) != batches(20, 5, seed=2)
+
+
+def test_fewer_images_than_a_batch_make_one_batch():
+    assert sorted(batches(3, 100)[0]) == [0, 1, 2]
+
+
+def test_the_limit_cuts_the_epoch():
+    assert len(batches(100, 10, limit=2)) == 2
+
+
+@pytest.fixture(params=["memory", "map"])
+def images(request, tmp_path):
+    pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 1, 2, 2)
+    if request.param == "map":
+        np.save(tmp_path / "images.npy", pixels)
+        pixels = np.load(tmp_path / "images.npy", mmap_mode="r")
+    return ImageSet(
+        pixels=pixels, ids=tuple("abcdef"), splits=("train",) * 6, protocol="all", fingerprint=request.param
+    )
+
+
+def test_pixels_come_in_the_order_of_the_index(images):
+    taken = Pixels(images, torch.device("cpu")).take(torch.tensor([4, 0, 4]))
+    assert taken.dtype == torch.uint8
+    assert taken[:, 0, 0, 0].tolist() == [16, 0, 16]
+
+
+def test_a_batch_is_a_tensor_of_sample_indices_and_nothing_else():
+    module = ImageDataModule(pool=torch.tensor([7, 9, 11, 13]), batch_size=2, purpose=(0,), limit=None)
+    loaded = list(module.train_dataloader())
+    assert all(isinstance(batch, torch.Tensor) and batch.dtype == torch.int64 for batch in loaded)
+    assert sorted(torch.cat(loaded).tolist()) == [7, 9, 11, 13]

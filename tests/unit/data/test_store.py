@@ -1,0 +1,242 @@
+import errno
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clusterlab.data.decode import UnreadableImageError
+from clusterlab.data.originals import Originals, split_sizes
+from clusterlab.data.store import MANIFEST, PIXELS, Stored, decode_once
+from clusterlab.errors import UserError
+
+NUM = 100
+MAPPED = 1e-9
+"""GiB: everything is larger."""
+
+
+class Film:
+    """Originals whose images are made up, and how many were read."""
+
+    def __init__(self, *, broken: tuple[int, ...] = (), size: int = 4, edition: int = 0) -> None:
+        self.reads = 0
+        self.broken = broken
+        self.size = size
+        self.originals = Originals(
+            where="film",
+            ids=tuple(f"frame {i}" for i in range(NUM)),
+            splits=split_sizes(train=NUM - 20, test=20),
+            split_rule="",
+            stamps=tuple((i, edition) for i in range(NUM)),
+            shape=(3, size, size),
+            read=self.read,
+            labels=None,
+        )
+
+    def pixels(self, i: int) -> np.ndarray:
+        return np.random.default_rng(i).integers(0, 256, (3, self.size, self.size), dtype=np.uint8)
+
+    def read(self, i: int) -> np.ndarray:
+        self.reads += 1
+        if i in self.broken:
+            raise UnreadableImageError("torn")
+        return self.pixels(i)
+
+
+Load = Callable[..., Stored]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Load:
+    def load(film: Film, chosen: range | None = None, memory_limit: float = 1.0) -> Stored:
+        return decode_once(
+            film.originals, chosen or range(NUM), store_dir=tmp_path / "stages", memory_limit=memory_limit
+        )
+
+    return load
+
+
+def the_store(tmp_path: Path) -> Path:
+    (folder,) = (path for path in (tmp_path / "stages").iterdir() if path.is_dir())
+    return folder
+
+
+def test_every_image_is_stored_in_order_with_its_id_and_split(store: Load):
+    film = Film()
+    stored = store(film)
+    assert np.array_equal(stored.pixels, np.stack([film.pixels(i) for i in range(NUM)]))
+    assert stored.ids == film.originals.ids
+    assert stored.splits == film.originals.splits
+    assert stored.unreadable == ()
+
+
+def test_a_second_load_reads_no_image_again(store: Load):
+    first = store(Film())
+    film = Film()
+    second = store(film)
+    assert film.reads == 0
+    assert np.array_equal(first.pixels, second.pixels)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_memory_map_has_the_pixels_and_fingerprint_of_the_array_in_memory(store: Load):
+    film = Film()
+    mapped, held = store(film, memory_limit=MAPPED), store(film)
+    assert isinstance(mapped.pixels, np.memmap)
+    assert not mapped.pixels.flags.writeable
+    assert not isinstance(held.pixels, np.memmap)
+    assert held.pixels.flags.writeable  # torch.from_numpy warns of any other
+    assert np.array_equal(mapped.pixels, held.pixels)
+    assert mapped.fingerprint == held.fingerprint
+
+
+def test_images_of_exactly_the_limit_are_held_in_memory(store: Load):
+    size = NUM * 3 * 4 * 4
+    assert not isinstance(store(Film(), memory_limit=size / 2**30).pixels, np.memmap)
+    assert isinstance(store(Film(), memory_limit=(size - 1) / 2**30).pixels, np.memmap)
+
+
+def test_unreadable_images_leave_no_gap_and_are_listed(store: Load):
+    film = Film(broken=(0, 41, NUM - 1))
+    stored = store(film)
+    kept = [i for i in range(NUM) if i not in film.broken]
+    assert np.array_equal(stored.pixels, np.stack([film.pixels(i) for i in kept]))
+    assert stored.ids == tuple(film.originals.ids[i] for i in kept)
+    assert stored.splits == tuple(film.originals.splits[i] for i in kept)
+    assert stored.unreadable == (("frame 0", "torn"), ("frame 41", "torn"), ("frame 99", "torn"))
+    assert store(Film(broken=film.broken)).unreadable == stored.unreadable
+
+
+def test_if_no_image_can_be_read_the_first_is_named_and_nothing_is_left(tmp_path: Path, store: Load):
+    with pytest.raises(UserError, match=r"none of the 100 images of film can be read.*frame 0: torn"):
+        store(Film(broken=tuple(range(NUM))))
+    assert [path for path in (tmp_path / "stages").iterdir() if path.is_dir()] == []
+
+
+def test_another_stamp_size_or_selection_is_another_store(tmp_path: Path, store: Load):
+    for film, chosen in ((Film(), None), (Film(edition=1), None), (Film(size=5), None), (Film(), range(50))):
+        store(film, chosen)
+        assert film.reads == len(chosen or range(NUM))
+    assert len([path for path in (tmp_path / "stages").iterdir() if path.is_dir()]) == 4
+
+
+def test_the_fingerprint_follows_ids_splits_and_pixels_and_not_the_stamps(store: Load):
+    fingerprint = store(Film()).fingerprint
+    assert store(Film(edition=1)).fingerprint == fingerprint
+    assert store(Film(size=5)).fingerprint != fingerprint
+    assert store(Film(), range(NUM - 1)).fingerprint != fingerprint
+    renamed, swapped = Film(), Film()
+    object.__setattr__(renamed.originals, "ids", tuple(f"still {i}" for i in range(NUM)))
+    object.__setattr__(swapped.originals, "splits", split_sizes(train=NUM - 21, test=21))
+    assert len({fingerprint, store(renamed).fingerprint, store(swapped).fingerprint}) == 3
+
+
+def flip_a_pixel(folder: Path) -> None:
+    content = bytearray((folder / PIXELS).read_bytes())
+    content[-1] ^= 1
+    (folder / PIXELS).write_bytes(content)
+
+
+def cut_the_pixels(folder: Path) -> None:
+    (folder / PIXELS).write_bytes((folder / PIXELS).read_bytes()[:-1])
+
+
+def add_to_the_pixels(folder: Path) -> None:
+    (folder / PIXELS).write_bytes((folder / PIXELS).read_bytes() + b"\x00")
+
+
+def remove_the_pixels(folder: Path) -> None:
+    (folder / PIXELS).unlink()
+
+
+def cut_the_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:-10])
+
+
+def rename_an_image(folder: Path) -> None:
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace("frame 7", "frame 8", 1))
+
+
+def forget_the_ids(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["ids"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(flip_a_pixel, cut_the_pixels, add_to_the_pixels, remove_the_pixels),
+        *(cut_the_manifest, rename_an_image, forget_the_ids),
+    ],
+)
+@pytest.mark.parametrize("memory_limit", [1.0, MAPPED], ids=["in memory", "mapped"])
+def test_a_damaged_store_is_noticed_and_made_again(tmp_path: Path, store: Load, caplog, damage, memory_limit):
+    whole = store(Film())
+    damage(the_store(tmp_path))
+    film = Film()
+    again = store(film, memory_limit=memory_limit)
+    assert film.reads == NUM
+    assert np.array_equal(again.pixels, whole.pixels)
+    assert (again.ids, again.fingerprint) == (whole.ids, whole.fingerprint)
+    (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "is damaged" in warning.getMessage()
+    assert "\n" not in warning.getMessage()
+
+
+def test_what_a_killed_job_left_half_written_does_not_count(tmp_path: Path, store: Load):
+    whole = store(Film())
+    folder = the_store(tmp_path)
+    (folder / MANIFEST).unlink()  # the manifest is written last
+    folder.rename(folder.with_name(f"{folder.name}.tmp"))
+    film = Film()
+    assert np.array_equal(store(film).pixels, whole.pixels)
+    assert film.reads == NUM
+    assert the_store(tmp_path) == folder
+
+
+def test_an_interrupted_decoding_leaves_no_store_and_the_next_one_works(tmp_path: Path, store: Load):
+    film = Film()
+    object.__setattr__(film.originals, "read", lambda i: film.read(i) if i < 50 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store(film)
+    assert [path for path in (tmp_path / "stages").iterdir() if path.is_dir()] == []
+    assert len(store(Film()).ids) == NUM
+
+
+def test_two_jobs_at_once_decode_once(store: Load, caplog):
+    caplog.set_level(logging.INFO)
+    film = Film()
+    started = threading.Event()
+
+    def slow(i: int) -> np.ndarray:
+        started.set()
+        time.sleep(0.005)
+        return film.read(i)
+
+    object.__setattr__(film.originals, "read", slow)
+    found: list[Stored] = []
+    jobs = [threading.Thread(target=lambda: found.append(store(film))) for _ in range(2)]
+    jobs[0].start()
+    assert started.wait(5)
+    jobs[1].start()
+    for job in jobs:
+        job.join()
+    assert film.reads == NUM
+    assert np.array_equal(found[0].pixels, found[1].pixels)
+    assert any("waiting" in message for message in caplog.messages)
+
+
+def test_a_full_disk_is_one_clear_line(store: Load):
+    def full(_: int) -> np.ndarray:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    film = Film()
+    object.__setattr__(film.originals, "read", full)
+    with pytest.raises(UserError, match=r"the disk is full.*stage_dir=DIR") as error:
+        store(film)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,164 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from clusterlab.artifacts import Assignments, Baseline, Neighbours
+from clusterlab.data.images import Labels
+from clusterlab.evaluation.labels import true_labels
+from clusterlab.output.finished import FinishedRun
+from clusterlab.output.prototypes import choose, find_prototypes
+from clusterlab.output.summary import neighbour_purity, summarise
+from clusterlab.output.table import tabulate
+
+LABEL_KEYS = {"acc", "nmi", "ari", "many_to_one"}
+
+
+def summary_of(run: FinishedRun) -> dict:
+    choice, labels = choose(run.assignments.probs), true_labels(run.images)
+    prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
+    return summarise(run, tabulate(run.images, run.assignments, choice, prototypes, labels), labels)
+
+
+def with_clusters(run: FinishedRun, clusters: torch.Tensor, num_clusters: int) -> FinishedRun:
+    probs = torch.nn.functional.one_hot(clusters, num_clusters).float()
+    given = run.assignments
+    return replace(
+        run, assignments=Assignments(probs, given.embeddings, given.network, normalise=given.normalise)
+    )
+
+
+def relabelled(run: FinishedRun, values: np.ndarray) -> FinishedRun:
+    return replace(run, images=replace(run.images, sealed_labels=Labels(values, tuple("0123456789"))))
+
+
+def test_scores_are_of_the_eval_pool_only(make_run):
+    run = make_run()
+    scored = run.images.eval_index.numpy()
+    classes, clusters = run.images.sealed_labels.values, run.assignments.probs.argmax(1).numpy()
+    summary = summary_of(run)
+    assert summary["num_scored"] == len(scored) == 60
+    assert summary["ari"] == pytest.approx(adjusted_rand_score(classes[scored], clusters[scored]), abs=1e-12)
+    assert summary["silhouette"] == pytest.approx(
+        silhouette_score(run.assignments.embeddings.float()[scored], clusters[scored], metric="cosine"),
+        abs=1e-5,
+    )
+    spoilt = classes.copy()
+    spoilt[run.images.train_index.numpy()] = 0
+    assert summary_of(relabelled(run, spoilt))["acc"] == summary["acc"]
+
+
+def test_protocol_all_scores_every_image(make_run):
+    run = make_run()
+    run = replace(run, images=replace(run.images, protocol="all"))
+    summary = summary_of(replace(run, neighbours=None))
+    assert (summary["protocol"], summary["num_scored"]) == ("all", 240)
+
+
+def test_both_baselines_are_scored_alike(make_run):
+    run = make_run()
+    classes = torch.from_numpy(run.images.sealed_labels.values)
+    summary = summary_of(replace(run, baseline=Baseline(features=classes, pixels=classes * 0)))
+    assert summary["baseline"]["name"] == "k-means on simclr features"
+    assert summary["baseline"]["acc"] == summary["baseline"]["ari"] == 1.0
+    assert summary["pixel_baseline"]["ari"] == 0.0
+    assert summary["pixel_baseline"]["silhouette"] is None
+
+
+def test_stages_that_assign_clusters_have_scores(make_run):
+    features, head = summary_of(make_run())["stages"]
+    assert features == {
+        "name": "features",
+        "part": "simclr",
+        "key": "0123456789ab",
+        "seconds": 75.25,
+        "cached": True,
+    }
+    assert head["acc"] == summary_of(make_run())["acc"]
+
+
+def test_without_labels_no_score_of_agreement_appears_anywhere(make_run):
+    summary = summary_of(make_run(labelled=False))
+    assert not LABEL_KEYS & summary.keys()
+    assert not any(LABEL_KEYS & row.keys() for row in [summary["baseline"], *summary["stages"]])
+    assert "neighbour_purity" not in summary
+    assert summary["silhouette"] > 0
+
+
+def test_without_labels_among_the_scored_images_there_is_no_score(make_run):
+    run = make_run()
+    values = run.images.sealed_labels.values.copy()
+    values[run.images.eval_index.numpy()] = -1
+    summary = summary_of(relabelled(run, values))
+    assert not LABEL_KEYS & summary.keys()
+    assert any("60 of the scored images have no label" in warning for warning in summary["warnings"])
+
+
+def test_unlabelled_samples_are_left_out_and_named(make_run):
+    run = make_run()
+    values, scored = run.images.sealed_labels.values.copy(), run.images.eval_index.numpy()
+    values[scored[:7]] = -1
+    summary = summary_of(relabelled(run, values))
+    clusters = run.assignments.probs.argmax(1).numpy()
+    assert summary["ari"] == pytest.approx(
+        adjusted_rand_score(values[scored[7:]], clusters[scored[7:]]), abs=1e-12
+    )
+    assert any(warning.startswith("7 of the scored images") for warning in summary["warnings"])
+
+
+def test_collapse_names_the_setting_that_the_head_has(make_run):
+    run = with_clusters(make_run(), torch.zeros(240, dtype=torch.int64), 10)
+    summary = summary_of(run)
+    assert (summary["used_clusters"], summary["largest_share"], summary["entropy"]) == (1, 1.0, 0.0)
+    assert summary["silhouette"] is None
+    assert "a head.entropy_weight above 5" in summary["warnings"][0]
+    other = summary_of(replace(run, config={"head": {"name": "spice"}, "features": None}))
+    assert "entropy_weight" not in other["warnings"][0]
+
+
+def test_a_better_baseline_is_named(make_run):
+    run = make_run()
+    classes = torch.from_numpy(run.images.sealed_labels.values)
+    warnings = summary_of(replace(run, baseline=Baseline(features=classes, pixels=classes)))["warnings"]
+    assert warnings[0].startswith("k-means on simclr features is more accurate (100.0%) than scan")
+    assert len(warnings) == 2
+
+
+def test_images_that_leak_between_the_splits_are_named(make_run):
+    run = make_run()
+    run.images.pixels[3] = run.images.pixels[0]  # test like train
+    run.images.pixels[5] = run.images.pixels[1]  # train like train
+    summary = summary_of(run)
+    assert summary["duplicates"] == 2
+    assert any(warning.startswith("1 images have the same pixels") for warning in summary["warnings"])
+
+
+def test_unreadable_files_are_counted_and_named(make_run):
+    run = make_run()
+    run = replace(run, images=replace(run.images, unreadable=(("a.jpg", "truncated"), ("b.jpg", "empty"))))
+    summary = summary_of(run)
+    assert summary["unreadable"] == 2
+    assert "2 files could not be read and were left out." in summary["warnings"]
+
+
+def test_neighbour_purity_counts_known_pairs_of_the_train_pool(make_run):
+    images = make_run(8, num_clusters=2).images  # 3 and 7 are test images
+    labels = Labels(np.array([0, 0, 1, 9, -1, 0, 1, 9]), tuple("0123456789"))
+    #                anchor 0      1       2       4       5       6
+    train = torch.tensor([[1, 2], [0, 5], [6, 4], [0, 1], [6, 2], [2, 5]])
+    purity = neighbour_purity(Neighbours(train=train, eval=train), images, labels)
+    # Same: 0-1, 1-0, 1-5, 2-6, 6-2. Other: 0-2, 5-6, 5-2, 6-5. Unknown: 2-4, 4-0, 4-1.
+    assert purity == pytest.approx(5 / 9)
+
+
+def test_a_run_without_baseline_and_neighbours_says_nothing_of_them(make_run):
+    summary = summary_of(replace(make_run(), baseline=None, neighbours=None, features=None))
+    assert not {"baseline", "pixel_baseline", "neighbour_purity"} & summary.keys()
+
+
+def test_versions_name_what_made_the_result(make_run):
+    versions = summary_of(make_run())["versions"]
+    assert versions["torch"].startswith(torch.__version__.split("+")[0])
+    assert {"python", "clusterlab", "torchvision", "pytorch_lightning", "faiss", "numpy"} <= versions.keys()
