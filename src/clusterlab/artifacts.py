@@ -123,7 +123,9 @@ def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: M
         shutil.copyfile(path, temporary / name)
     sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
     meta = {"type": type(artifact).__name__, "values": values, "sha256": sums, **about}
-    (temporary / "artifact.json").write_text(json.dumps(meta, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
+    (temporary / "artifact.json").write_text(
+        json.dumps(meta, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8"
+    )
     sync_folder(temporary)
     temporary.rename(folder)
     _sync(folder.parent)

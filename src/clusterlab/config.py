@@ -87,9 +87,9 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     for name in (name for name in values if name not in known):
         raise UserError(f"{name} is not a setting{nearest(name, sorted(known))}; settings: {', '.join(sorted(known))}")
     top = _validate(_TopLevel, values, "")
-    source = find("data", _name(values, "data"))
+    source = find("data", _name(values, "data"), Source)
     data = _validate(source.Settings, values["data"], "data")
-    backbone = find("backbone", _name(values, "backbone"))
+    backbone = find("backbone", _name(values, "backbone"), Backbone)
     return RunConfig(
         values=values,
         seed=top.seed,
@@ -112,7 +112,7 @@ def _plan(values: Mapping[str, Any], section: str) -> StagePlan:
         choices = [*TRAINED_GROUPS, *COMPUTED]
         raise UserError(f"method.stages has {section!r}{nearest(section, choices)}; choices: {', '.join(choices)}")
     group = section if section in TRAINED_GROUPS else "computed"
-    part = find(group, _name(values, section))
+    part = find(group, _name(values, section), Stage)
     return StagePlan(section, part, _validate(part.Settings, values[section], section))
 
 

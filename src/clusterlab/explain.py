@@ -23,7 +23,9 @@ def explain(error: Exception, arguments: Sequence[str], compose: Compose) -> str
         options = re.findall(r"^\t(\S+)", text.split("Config search path")[0], flags=re.MULTILINE)
         return f"{match[1]}={match[2]} is not known{_did_you_mean(match[2], options)}; choices: {', '.join(options)}"
     if "No match in the defaults list" in text or "Could not find" in text:
-        return _unknown_key(next((a.split("=")[0] for a in arguments if a.split("=")[0] in text), ""), arguments, compose)
+        return _unknown_key(
+            next((a.split("=")[0] for a in arguments if a.split("=")[0] in text), ""), arguments, compose
+        )
     if "Config group override must be a string" in text:
         group = next((a.split("=")[0] for a in arguments if a.endswith("=null")), "a group")
         return f"nothing is chosen for {group}: write {group}=NAME"

@@ -35,7 +35,7 @@ def over_images(
     was_training = network.training
     network.eval()
     batches: list[tuple[Tensor, ...]] = []
-    for part in track(index.split(settings.inference_batch), title):
+    for part in track(torch.split(index, settings.inference_batch), title):
         images = plain(pixels.take(part), unused).contiguous(memory_format=settings.memory_format)
         with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.autocast_dtype is not None):
             batches.append(tuple(result.cpu() for result in forward(images)))
@@ -54,6 +54,4 @@ def assign(network: Classifier, work: Work, pixels: Pixels) -> Assignments:
     everything = torch.arange(len(work.images))
     probs, embeddings = over_images(network, work, everything, pixels=pixels, forward=forward, title=work.title)
     state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-    return Assignments(
-        probs=probs, embeddings=embeddings, network=only_head(state, 0), normalise=network.normalise
-    )
+    return Assignments(probs=probs, embeddings=embeddings, network=only_head(state, 0), normalise=network.normalise)

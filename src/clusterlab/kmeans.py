@@ -24,5 +24,5 @@ def kmeans_centres(
 
 def nearest_centre(values: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
     """Return for each row the centre at the smallest Euclidean distance."""
-    nearest = [torch.cdist(block, centres).argmin(dim=1) for block in values.float().split(8192)]
+    nearest = [torch.cdist(block, centres).argmin(dim=1) for block in torch.split(values.float(), 8192)]
     return torch.cat(nearest)

@@ -75,9 +75,7 @@ def run_stages(config: RunConfig, images: ImageSet, record: Record) -> list[Step
     return steps
 
 
-def _ingredients(
-    config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Step]
-) -> dict[str, Any]:
+def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Step]) -> dict[str, Any]:
     part, data = plan.part, config.data
     found: dict[str, Any] = {
         "section": plan.section,

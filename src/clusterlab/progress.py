@@ -56,7 +56,14 @@ class EpochProgress:
         elif self.clock.passed(SECONDS_BETWEEN_LINES):
             elapsed = time.monotonic() - self.start_time
             left = elapsed / (self.done - self.first) * (self.epochs - self.done)
-            log.info("%s: epoch %d of %d, %s left; %s", self.title, self.done, self.epochs, tqdm.format_interval(left), text)
+            log.info(
+                "%s: epoch %d of %d, %s left; %s",
+                self.title,
+                self.done,
+                self.epochs,
+                tqdm.format_interval(left),
+                text,
+            )
 
     def close(self) -> None:
         """Take the bar away."""
@@ -67,4 +74,12 @@ class EpochProgress:
 def track(steps: Iterable[T], title: str, *, unit: str = "batch") -> Iterator[T]:
     """Yield `steps` and show how many are done and the time left, once it takes longer than a moment."""
     total = len(steps) if isinstance(steps, Sized) else None
-    yield from tqdm(steps, desc=title, unit=unit, total=total, delay=1, dynamic_ncols=True, disable=not sys.stderr.isatty())
+    yield from tqdm(
+        steps,
+        desc=title,
+        unit=unit,
+        total=total,
+        delay=1,
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )

@@ -1,7 +1,7 @@
 """Finds a part by the name that a person types: the file of that name in the group's package, or an entry point.
 
 `head=scan` is the one class in `clusterlab/heads/scan.py` that fills the group's contract. Another package adds a part
-with an entry point in the group `clusterlab.heads` (or features, students, computed, sources, backbones).
+with an entry point in the group `clusterlab.heads` (or another of `PACKAGES`).
 """
 
 import difflib
@@ -11,38 +11,35 @@ import pkgutil
 from importlib.metadata import entry_points
 from typing import TypeVar
 
-from clusterlab.data.sources.base import Source
 from clusterlab.errors import UserError
-from clusterlab.models.backbones.base import Backbone
-from clusterlab.stage import Stage
 
-PACKAGES: dict[str, tuple[str, type]] = {
-    "features": ("clusterlab.features", Stage),
-    "head": ("clusterlab.heads", Stage),
-    "student": ("clusterlab.students", Stage),
-    "computed": ("clusterlab.computed", Stage),
-    "data": ("clusterlab.data.sources", Source),
-    "backbone": ("clusterlab.models.backbones", Backbone),
+PACKAGES = {
+    "features": "clusterlab.features",
+    "head": "clusterlab.heads",
+    "student": "clusterlab.students",
+    "computed": "clusterlab.computed",
+    "data": "clusterlab.data.sources",
+    "backbone": "clusterlab.models.backbones",
 }
-"""Config group → package of its parts and the contract that they fill."""
+"""Config group → package of its parts, which is also the group of their entry points."""
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 
 
 def names(group: str) -> list[str]:
     """Return every name that `find` knows in `group`, sorted."""
-    package, _ = PACKAGES[group]
+    package = PACKAGES[group]
     own = {m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__) if m.name != "base"}
     return sorted(own | {point.name for point in entry_points(group=package)})
 
 
-def find(group: str, name: str) -> type:
-    """Return the class of part `name` in `group`.
+def find(group: str, name: str, contract: type[T]) -> type[T]:
+    """Return the class of part `name` in `group`, which fills `contract`.
 
     Raises:
         UserError: there is no such part.
     """
-    package, contract = PACKAGES[group]
+    package = PACKAGES[group]
     known = names(group)
     if name not in known:
         raise UserError(f"{group}={name} is not known{nearest(name, known)}; choices: {', '.join(known)}")
@@ -66,7 +63,7 @@ def nearest(word: str, known: list[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _checked(part: object, contract: type, where: str) -> type:
+def _checked(part: object, contract: type[T], where: str) -> type[T]:
     if not (inspect.isclass(part) and issubclass(part, contract)):
         raise UserError(f"the entry point {where} is not a {contract.__name__}")
     return part

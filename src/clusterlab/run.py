@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
     check_order(config)
     start_log(config.run_dir)
     images = config.source(config.data).load(config.stage_dir / "images")
+    config = replace(config, data=config.data.fitted_to(images))
     check_images(config, images)
     with open_dashboard(
         config.wandb.mode,

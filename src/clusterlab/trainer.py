@@ -71,7 +71,7 @@ class TrainerSettings(Settings):
 
 def _computes_in_bf16(accelerator: str) -> bool:
     if accelerator == "gpu":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

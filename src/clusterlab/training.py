@@ -14,6 +14,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from clusterlab.artifacts import Artifact
@@ -71,7 +72,7 @@ class TrainedStage(Stage, LightningModule):
         """Train, from the last checkpoint where there is one, and export."""
         work, trainer_settings = self.work, self.work.trainer
         self.pixels = Pixels(work.images, trainer_settings.device)
-        self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)  # type: ignore[call-overload]
+        self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)
         data = ImageDataModule(
             pool=self.pool(),
             batch_size=self.part.batch_size,
@@ -110,7 +111,7 @@ class TrainedStage(Stage, LightningModule):
         """Epochs to train."""
         return self.work.trainer.epochs(self.part.max_epochs)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Lightning's hook: the optimiser and its schedule, stepped per epoch."""
         optimiser = make_optimiser(self.part.optimiser, self.trained_parameters())
         schedule = make_schedule(self.part.optimiser, optimiser, epochs=self.epochs)

@@ -29,13 +29,3 @@ def test_nothing_is_monitored_that_looks_at_labels():
     for path in tracked():
         if path.suffix in {".py", ".yaml"} and "tests" not in path.parts:
             assert not re.search(r"monitor\W+eval/", path.read_text(encoding="utf-8")), path
-
-
-def test_settings_have_no_defaults_beside_those_in_the_config():
-    """A value lives in one file: settings classes have no defaults."""
-    from clusterlab.registry import PACKAGES, find, names
-
-    for group in PACKAGES:
-        for name in names(group):
-            settings = find(group, name).Settings
-            assert [field for field, info in settings.model_fields.items() if not info.is_required()] == [], settings

@@ -10,8 +10,8 @@ import pytest
 
 SMALL = (
     "data.limit=300", "backbone.width=8", "features.max_epochs=3", "features.batch_size=64", "head.max_epochs=3",
-    "student.max_epochs=3", "student.batch_size=64", "student.threshold=0.2", "map.max_images=60", "baseline.restarts=1",
-    "wandb.mode=disabled", "trainer=cpu",
+    "student.max_epochs=3", "student.batch_size=64", "student.threshold=0.2", "map.max_images=60",
+    "baseline.restarts=1", "wandb.mode=disabled", "trainer=cpu",
 )  # fmt: skip
 
 

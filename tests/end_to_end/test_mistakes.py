@@ -6,7 +6,10 @@ import pytest
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["features.max_epoch=3"], ["features.max_epoch is not a setting", "did you mean max_epochs?", "temperature"]),
+        (
+            ["features.max_epoch=3"],
+            ["features.max_epoch is not a setting", "did you mean max_epochs?", "temperature"],
+        ),
         (["hed.entropy_weight=3"], ["hed is not a setting", "did you mean head?"]),
         (["backbone=resnet18", "backbone.width=3"], ["backbone.width is not a setting", "stem"]),
         (["method=scam"], ["method=scam is not known", "did you mean scan?", "choices: kmeans, scan"]),

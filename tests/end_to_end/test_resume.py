@@ -4,6 +4,7 @@ import shutil
 import time
 
 import pytest
+
 from conftest import SMALL
 
 STAGES = ("features", "embeddings", "neighbours", "baseline", "head", "student", "map")

@@ -73,9 +73,7 @@ def open_rgb(path: Path, size: int) -> Image.Image:
                 return _upright(_to_rgb(image), _orientation(image))
     except (UnreadableImageError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # a broken file makes Pillow raise nearly anything: struct.error, SyntaxError, KeyError
+    except Exception as error:  # a broken file makes Pillow raise nearly anything: struct.error, SyntaxError, KeyError
         raise UnreadableImageError(_reason(error)) from error
 
 
@@ -95,9 +93,7 @@ def square_array(image: UInt8[np.ndarray, "y x c"], size: int) -> UInt8[np.ndarr
     """Return `square` of an array with one channel or three, channels first."""
     if image.shape[:2] != (size, size):
         grey = image.shape[2] == 1
-        small = np.asarray(
-            square(Image.fromarray(image[..., 0] if grey else np.ascontiguousarray(image)), size)
-        )
+        small = np.asarray(square(Image.fromarray(image[..., 0] if grey else np.ascontiguousarray(image)), size))
         image = small[..., None] if grey else small
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 

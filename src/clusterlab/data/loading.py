@@ -63,9 +63,7 @@ def existing_root(settings: SourceSettings, holds: str) -> Path:
         raise UserError(f"data={settings.name} needs data.root=PATH: {holds}")
     root = Path(settings.root).expanduser()
     if not root.exists():
-        raise UserError(
-            f"data.root={settings.root} does not exist; data={settings.name} needs data.root=PATH: {holds}"
-        )
+        raise UserError(f"data.root={settings.root} does not exist; data={settings.name} needs data.root=PATH: {holds}")
     return root
 
 

@@ -62,9 +62,7 @@ class Stored:
     fingerprint: str
 
 
-def decode_once(
-    originals: Originals, chosen: Sequence[int], *, store_dir: Path, memory_limit: float
-) -> Stored:
+def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path, memory_limit: float) -> Stored:
     """Return the images at the ascending positions `chosen`, decoded now or by an earlier run.
 
     They are an array in memory up to `memory_limit` GiB, and a memory map beyond.
@@ -134,9 +132,7 @@ def _write(originals: Originals, chosen: Sequence[int], folder: Path) -> None:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _log.info(
-        "%s: decoded %d images in %.1f s", originals.where, len(manifest["ids"]), time.monotonic() - start
-    )
+    _log.info("%s: decoded %d images in %.1f s", originals.where, len(manifest["ids"]), time.monotonic() - start)
 
 
 def _decode(originals: Originals, chosen: Sequence[int], path: Path) -> dict[str, Any]:
@@ -178,9 +174,7 @@ def _decode(originals: Originals, chosen: Sequence[int], path: Path) -> dict[str
 
 
 def _write_header(file: Any, count: int, shape: tuple[int, int, int]) -> None:
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    )
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
 
 
 def _load(folder: Path, memory_limit: float) -> Stored | None:
@@ -211,9 +205,7 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedStoreError(f"the store {folder} is damaged ({error})") from error
     if not whole:
-        raise DamagedStoreError(
-            f"the store {folder} is damaged (its pixels or its manifest are not what was written)"
-        )
+        raise DamagedStoreError(f"the store {folder} is damaged (its pixels or its manifest are not what was written)")
     return Stored(
         pixels=pixels,
         ids=tuple(manifest["ids"]),
@@ -223,12 +215,8 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
     )
 
 
-def _fingerprint(
-    ids: Sequence[str], splits: Sequence[Split], shape: Sequence[int], pixels_sha256: str
-) -> str:
-    return hashlib.sha256(
-        json.dumps([list(ids), list(splits), list(shape), pixels_sha256]).encode()
-    ).hexdigest()
+def _fingerprint(ids: Sequence[str], splits: Sequence[Split], shape: Sequence[int], pixels_sha256: str) -> str:
+    return hashlib.sha256(json.dumps([list(ids), list(splits), list(shape), pixels_sha256]).encode()).hexdigest()
 
 
 def _sample_sha256(pixels: UInt8[np.ndarray, "n c y x"]) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from clusterlab.data.classes import from_names
 from clusterlab.data.decode import decode_file
 from clusterlab.data.images import Labels, Split
-from clusterlab.data.classes import from_names
 from clusterlab.data.originals import Originals, Stamp, stamp_of
 from clusterlab.errors import UserError
 
@@ -116,9 +116,7 @@ def layout_of(ids: Sequence[str]) -> Layout:
     below = [p[1:] if has_splits else p for p in parts]
     stray = next((name for name, p in zip(ids, below, strict=True) if len(p) != 2), None)
     if stray is not None:
-        return Layout(
-            splits, None, f"no labels, for {stray} does not lie in CLASS/ or in train/CLASS/ or test/CLASS/"
-        )
+        return Layout(splits, None, f"no labels, for {stray} does not lie in CLASS/ or in train/CLASS/ or test/CLASS/")
     labels = from_names([p[0] for p in below])
     if len(labels.names) < 2:
         return Layout(splits, None, f"no labels, for there is only one class folder, {labels.names[0]}")

@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+COLLAPSED = 0.99
+"""Share of the largest cluster from which on the others do not count."""
+
 
 class ClusterHealth(NamedTuple):
     """How images spread over clusters."""
@@ -45,9 +48,10 @@ def collapse_warnings(health: ClusterHealth, *, spread: str | None) -> tuple[str
     "a head.entropy_weight above 5"; None if the run has none.
     """
     k, used, largest = health.num_clusters, health.used_clusters, health.largest_share
-    if k > 1 and used == 1:
+    if k > 1 and largest > COLLAPSED:
         remedy = ", ".join(filter(None, [spread, "a lower learning rate", "or features trained for longer"]))
-        return (f"Every image is in one cluster: the clusters have collapsed. Try {remedy}.",)
+        nearly = "Every" if used == 1 else "Nearly every"
+        return (f"{nearly} image is in one cluster: the clusters have collapsed. Try {remedy}.",)
     warnings = []
     if used < k:
         verb = "is" if k - used == 1 else "are"
@@ -57,7 +61,6 @@ def collapse_warnings(health: ClusterHealth, *, spread: str | None) -> tuple[str
     if k > 1 and largest > (1 + 1 / k) / 2:
         remedy = f"try {spread}, or more clusters" if spread else "try more clusters"
         warnings.append(
-            f"One cluster holds {largest:.0%} of the images. "
-            f"Unless one kind of image really is that common, {remedy}."
+            f"One cluster holds {largest:.0%} of the images. Unless one kind of image really is that common, {remedy}."
         )
     return tuple(warnings)

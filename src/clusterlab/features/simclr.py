@@ -46,9 +46,7 @@ def simclr_loss(
     return SimCLRLoss((forward.total + backward.total) / 2, (forward.accuracy + backward.accuracy) / 2)
 
 
-def _one_direction(
-    anchors: Float[Tensor, "b d"], positives: Float[Tensor, "b d"], temperature: float
-) -> SimCLRLoss:
+def _one_direction(anchors: Float[Tensor, "b d"], positives: Float[Tensor, "b d"], temperature: float) -> SimCLRLoss:
     itself = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
     among = (anchors @ anchors.T).masked_fill(itself, float("-inf"))
     logits = torch.cat([among, anchors @ positives.T], dim=1) / temperature
@@ -83,9 +81,7 @@ class SimCLR(TrainedStage):
         """One forward pass of both views, so that batch norm sees them together."""
         views = torch.cat([self.look(self.contrastive, index, f"view {v}") for v in range(2)])
         first, second = self.projection(self.backbone(views)).chunk(2)
-        loss = simclr_loss(
-            first, second, temperature=self.settings.temperature, symmetric=self.settings.symmetric
-        )
+        loss = simclr_loss(first, second, temperature=self.settings.temperature, symmetric=self.settings.symmetric)
         self.observe(loss=loss.total, accuracy=loss.accuracy)
         return loss.total
 

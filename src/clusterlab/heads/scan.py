@@ -20,7 +20,7 @@ from clusterlab.stage import PartSettings, Work
 from clusterlab.training import TrainedSettings, TrainedStage
 
 SMALLEST_SHARE = 1e-8
-"""Mean probabilities are kept above it in the entropy, so that an empty cluster has a finite one (as the authors do)."""
+"""Mean probabilities are kept above it in the entropy, as the authors do."""
 
 
 class ScanLoss(NamedTuple):
@@ -99,9 +99,7 @@ class Scan(TrainedStage):
     def __init__(self, *, settings: ScanSettings, work: Work, encoder: Encoder, neighbours: Neighbours) -> None:
         super().__init__(settings=settings, work=work)
         self.settings = settings
-        self.network = Classifier(
-            backbone=work.network.build(), clusters=work.num_clusters, heads=settings.num_heads
-        )
+        self.network = Classifier(backbone=work.network.build(), clusters=work.num_clusters, heads=settings.num_heads)
         self.network.backbone.load_state_dict(encoder.backbone)
         self.network.backbone.requires_grad_(settings.update == "all")
         table = candidate_table(neighbours.train, work.images.train_index, len(work.images))
@@ -128,17 +126,13 @@ class Scan(TrainedStage):
             self._logits(neighbour, "neighbour"),
             entropy_weight=self.settings.entropy_weight,
         )
-        self.observe(
-            loss=loss.total.mean(), consistency=loss.consistency.mean(), entropy=loss.entropy.mean()
-        )
+        self.observe(loss=loss.total.mean(), consistency=loss.consistency.mean(), entropy=loss.entropy.mean())
         return loss.total.sum()
 
     def draw_neighbours(self, index: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
         """Return for each sample one of its neighbours or itself, with equal chances."""
         table = self.candidates[index]
-        column = torch.randint(
-            table.shape[1], (len(table), 1), generator=self.draws("choice"), device=self.device
-        )
+        column = torch.randint(table.shape[1], (len(table), 1), generator=self.draws("choice"), device=self.device)
         return table.gather(1, column).squeeze(1)
 
     def on_train_epoch_end(self) -> None:

@@ -15,4 +15,4 @@ class NetworkSpec:
 
     def build(self) -> Backbone:
         """Return a freshly initialised backbone; draws from torch's global generator."""
-        return self.backbone(settings=self.settings, channels=self.channels)  # type: ignore[call-arg]
+        return self.backbone(settings=self.settings, channels=self.channels)

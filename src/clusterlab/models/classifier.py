@@ -20,7 +20,8 @@ class ClusterHeads(nn.Module):
     def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "h b k"]:
         """Return the logits of every head."""
         batch = features.expand(len(self.weight), -1, -1)
-        return torch.baddbmm(self.bias.unsqueeze(1).to(batch.dtype), batch, self.weight.to(batch.dtype))
+        logits: Tensor = torch.baddbmm(self.bias.unsqueeze(1).to(batch.dtype), batch, self.weight.to(batch.dtype))
+        return logits
 
 
 class Classifier(nn.Module):
@@ -35,7 +36,8 @@ class Classifier(nn.Module):
     def classify(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head for un-normalised backbone features."""
         features = F.normalize(features.float(), dim=1) if self.normalise else features
-        return self.heads(features).float()
+        logits: Tensor = self.heads(features)
+        return logits.float()
 
     def forward(self, images: Float[Tensor, "b c y x"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head."""

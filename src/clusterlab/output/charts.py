@@ -45,8 +45,7 @@ def curves(rows: Iterable[Row]) -> dict[str, list[Curve]]:
         if math.isfinite(value):
             points.setdefault(stage, {}).setdefault(metric, []).append((epoch, value))
     return {
-        stage: [_curve(metric, values) for metric, values in by_metric.items()]
-        for stage, by_metric in points.items()
+        stage: [_curve(metric, values) for metric, values in by_metric.items()] for stage, by_metric in points.items()
     }
 
 

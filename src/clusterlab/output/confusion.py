@@ -32,9 +32,7 @@ class Confusion:
         return [(label, cluster, count) for count, label, cluster in found[:most]]
 
 
-def confusion(
-    clusters: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"], num_clusters: int
-) -> Confusion:
+def confusion(clusters: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"], num_clusters: int) -> Confusion:
     """Count, and match clusters to classes one to one; samples of class −1 are left out.
 
     Raises:

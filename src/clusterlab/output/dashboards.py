@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Dashboard:
         self._safely(lambda run: run.finish(exit_code=int(failed)))
         self._run = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Dashboard":
         return self
 
     def __exit__(

@@ -85,9 +85,7 @@ def cards(images: ImageSet, table: AssignmentTable, num_clusters: int) -> list[C
     return found
 
 
-def outliers(
-    images: ImageSet, table: AssignmentTable, prototypes: Prototypes
-) -> tuple[Picture | None, list[str]]:
+def outliers(images: ImageSet, table: AssignmentTable, prototypes: Prototypes) -> tuple[Picture | None, list[str]]:
     """Return the images farthest beyond their cluster's fence, and their ids."""
     index = np.flatnonzero(table.outlier)
     fences = prototypes.fences.numpy()[table.cluster]
@@ -119,7 +117,5 @@ def _first(index: "np.ndarray", values: "np.ndarray", most: int) -> list[int]:
 
 
 def _classes(table: AssignmentTable, index: list[int]) -> list[tuple[str, float]]:
-    known = (
-        Counter(table.label[sample] for sample in index if table.label[sample]) if table.label else Counter()
-    )
+    known = Counter(table.label[sample] for sample in index if table.label[sample]) if table.label else Counter()
     return [(name, count / known.total()) for name, count in known.most_common(3)]

@@ -58,11 +58,7 @@ def read_model(folder: Path) -> SavedModel:
         found = config.pop("format")
         prototypes = Prototypes(tensors.pop("prototypes"), tensors.pop("fences"))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(
-            f"{folder} holds no whole model ({error}): run clusterlab again to write it"
-        ) from error
+        raise UserError(f"{folder} holds no whole model ({error}): run clusterlab again to write it") from error
     if found != FORMAT:
         raise UserError(f"{folder} has format {found}, this clusterlab reads format {FORMAT}: write it anew")
-    return SavedModel(
-        {name.removeprefix(_STATE): value for name, value in tensors.items()}, prototypes, config
-    )
+    return SavedModel({name.removeprefix(_STATE): value for name, value in tensors.items()}, prototypes, config)

@@ -41,9 +41,7 @@ def overview(pixels: npt.NDArray[np.uint8], typical: Sequence[tuple[int, Sequenc
     for row, (cluster, index) in enumerate(typical):
         top = side // 8 + row * step
         middle = (margin // 2, top + side // 2)
-        draw.rounded_rectangle(
-            (side // 8, top, margin - side // 8, top + side - 1), side // 6, colours[cluster]
-        )
+        draw.rounded_rectangle((side // 8, top, margin - side // 8, top + side - 1), side // 6, colours[cluster])
         draw.text(middle, str(cluster), "black", ImageFont.load_default(side * 0.45), anchor="mm")
         for column, sample in enumerate(index):
             tile = _tile(pixels[sample], stored)

@@ -96,6 +96,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "duration": words.duration,
         "percent": words.percent,
+        "counted": words.counted,
         "decimal": words.decimal,
         "short": words.short_number,
         "inert": safe_text,
@@ -140,6 +141,7 @@ def _confusion(run: FinishedRun, table: AssignmentTable, labels: Labels | None) 
     names = [safe_text(name) for name in labels.names]
     return {
         "confusion": found,
+        "confusion_counts": found.counts.tolist(),
         "confusion_shares": shares.tolist(),
         "confusion_picture": data_uri(heat(shares)) if large else None,
         "class_names": names,

@@ -11,9 +11,7 @@ inert, and leave all ordinary names as they are:
 
 import re
 
-_UNSAFE = re.compile(
-    "[\\x00-\\x1f\\x7f-\\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff;\\\\]"
-)
+_UNSAFE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff;\\\\]")
 # ＝＋－＠ are the full-width forms, which spreadsheets read alike.
 _PREFIXED = re.compile(r"\./|\s*[=+\-@＝＋－＠]")
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")

@@ -15,6 +15,7 @@ from clusterlab.evaluation.silhouette import silhouette
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.table import AssignmentTable
 from clusterlab.output.versions import versions
+from clusterlab.output.words import counted
 
 CLEARLY = 0.005
 """A baseline better by no more than that is as good."""
@@ -29,9 +30,7 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
 
     def judged(candidate: Int[Tensor, " n"]) -> dict[str, Any]:
         """Scores of one clustering; the silhouette is taken in the network's embeddings, for every one."""
-        return _scores(candidate[pool], labels, pool) | {
-            "silhouette": silhouette(embeddings, candidate[pool])
-        }
+        return _scores(candidate[pool], labels, pool) | {"silhouette": silhouette(embeddings, candidate[pool])}
 
     summary: dict[str, Any] = {
         "method": run.method,
@@ -101,15 +100,15 @@ def _spread(run: FinishedRun) -> str | None:
 def _data_warnings(images: ImageSet, table: AssignmentTable, labels: Labels | None) -> list[str]:
     warnings = []
     if images.unreadable:
-        warnings.append(f"{len(images.unreadable):,} files could not be read and were left out.")
+        warnings.append(f"Left out, because unreadable: {counted(len(images.unreadable), 'file')}.")
     twins = np.flatnonzero(table.twin >= 0)
     leaked = sum(table.split[twin] != table.split[table.twin[twin]] for twin in twins.tolist())
     if images.protocol == "split" and leaked:
-        warnings.append(f"{leaked:,} images have the same pixels as one of the other split: scores flatter.")
+        warnings.append(f"In both splits, pixel for pixel: {counted(leaked, 'image')}. That flatters the scores.")
     if labels is not None:
         unknown = int((labels.values[images.eval_index.numpy()] < 0).sum())
         if unknown:
-            warnings.append(f"{unknown:,} of the scored images have no label and are left out of the scores.")
+            warnings.append(f"Left out of the scores, because without a label: {counted(unknown, 'image')}.")
     return warnings
 
 

@@ -17,8 +17,13 @@ def percent(share: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """Return three decimals, with a proper minus."""
-    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    """Return three decimals, with a proper minus, and none before zero."""
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return '1 image' or '1,797 images'."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def short_number(value: float) -> str:

@@ -82,15 +82,17 @@ class SelfLabel(TrainedStage):
 
     def training_step(self, index: Tensor, _: int) -> Tensor:
         """Both passes use batch statistics; the plain one comes first, as the authors do."""
-        teacher = self.network if self.ema is None else self.ema.shadow
         with torch.no_grad():
-            plain = teacher(self.look(self.plain, index, "plain"))[0]
+            plain = self.teacher(self.look(self.plain, index, "plain"))[0]
         strong = self.network(self.look(self.strong, index, "strong"))[0]
-        loss = selflabel_loss(
-            plain, strong, threshold=self.settings.threshold, balanced=self.settings.balanced
-        )
+        loss = selflabel_loss(plain, strong, threshold=self.settings.threshold, balanced=self.settings.balanced)
         self.observe(loss=loss.total, kept=loss.kept)
         return loss.total
+
+    @property
+    def teacher(self) -> Classifier:
+        """What gives the pseudo-labels and the result: the averaged network, where there is one."""
+        return self.network if self.ema is None else self.ema.shadow
 
     def on_train_batch_end(self, *_: object) -> None:
         """Lightning's hook."""
@@ -108,4 +110,4 @@ class SelfLabel(TrainedStage):
 
     def export(self) -> Assignments:
         """Return the clusters after the last epoch."""
-        return assign(self.network if self.ema is None else self.ema.shadow, self.work, self.pixels)
+        return assign(self.teacher, self.work, self.pixels)

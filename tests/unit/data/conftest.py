@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from clusterlab.data.images import ImageSet
-from clusterlab.data.sources.base import SourceSettings
+from clusterlab.data.sources.base import Source, SourceSettings
 from clusterlab.registry import find
 
 CONF = Path(__file__).parents[3] / "conf" / "data"
@@ -22,7 +22,7 @@ def settings_of() -> Callable[..., SourceSettings]:
     def settings(name: str, **changes: Any) -> SourceSettings:
         values = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")) | changes
         values.pop("defaults", None)
-        return find("data", name).Settings.model_validate_json(json.dumps(values))
+        return find("data", name, Source).Settings.model_validate_json(json.dumps(values))
 
     return settings
 
@@ -34,7 +34,7 @@ def load(tmp_path: Path, settings_of: Callable[..., SourceSettings]) -> Callable
     def load(name: str, **changes: Any) -> ImageSet:
         if "root" in changes:
             changes["root"] = str(changes["root"])
-        return find("data", name)(settings_of(name, **changes)).load(tmp_path / "stages")
+        return find("data", name, Source)(settings_of(name, **changes)).load(tmp_path / "stages")
 
     return load
 

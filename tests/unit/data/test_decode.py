@@ -98,8 +98,16 @@ def test_the_orientation_in_the_exif_block_is_applied_once(tmp_path, suffix, ori
     assert np.array_equal(expected, np.asarray(quadrants())) == (orientation == 1 and suffix != "jpg")
 
 
-def test_a_broken_exif_block_does_not_spoil_the_image(tmp_path):
-    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff")
+@pytest.mark.parametrize(
+    "entries",
+    [
+        b"\x00\x05\x01\x12",  # cut short
+        b"\x00\x01\x01\x12\x00\x02\x00\x00\x00\x02x\x00\x00\x00\x00\x00\x00\x00",  # the orientation is a text
+    ],
+)
+def test_a_broken_exif_block_does_not_spoil_the_image(tmp_path, entries):
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08" + entries
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a.jpg", exif=exif)
     with quiet_pillow():
         assert decode_file(tmp_path / "a.jpg", 8)[0].min() > 250
 
@@ -132,9 +140,7 @@ def test_a_strip_of_one_pixel_by_many_needs_little_memory(tmp_path):
 
 def test_a_large_jpeg_decoded_in_part_looks_like_one_decoded_in_full(tmp_path):
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((800, 600)).save(
-        tmp_path / "a.jpg"
-    )
+    Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((800, 600)).save(tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as image:
         full = image.crop((100, 0, 700, 600)).resize((32, 32), Image.Resampling.BILINEAR)
     difference = decode_file(tmp_path / "a.jpg", 32).transpose(1, 2, 0).astype(int) - np.asarray(full)
@@ -181,9 +187,7 @@ def test_a_decompression_bomb_is_refused_whatever_the_warning_filters(tmp_path, 
 
 def test_only_warnings_of_pillow_are_kept_quiet():
     with quiet_pillow():
-        warnings.warn_explicit(
-            "odd metadata", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin"
-        )
+        warnings.warn_explicit("odd metadata", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
         with pytest.raises(UserWarning, match="mine"):
             warnings.warn("mine", stacklevel=1)
 

@@ -62,6 +62,11 @@ def test_total_collapse_is_one_warning_that_says_so():
     assert SPREAD in warning
 
 
+def test_a_few_stray_images_do_not_hide_a_collapse():
+    (warning,) = warnings_for(0, 999, 1)
+    assert warning.startswith("Nearly every image is in one cluster: the clusters have collapsed")
+
+
 def test_one_cluster_with_most_images_is_a_warning():
     (warning,) = warnings_for(70, 10, 10, 10)
     assert warning.startswith("One cluster holds 70% of the images")

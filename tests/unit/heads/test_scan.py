@@ -45,7 +45,9 @@ def test_uniform_logits_give_the_logarithm_of_the_number_of_clusters():
 
 def test_balanced_one_hot_agreement_gives_minus_weight_times_log_k():
     logits = sharp([0, 1, 2, 3], 4)
-    assert values(scan_loss(logits, logits, entropy_weight=5)) == pytest.approx((-6.931471806, 0, math.log(4)), abs=1e-7)
+    assert values(scan_loss(logits, logits, entropy_weight=5)) == pytest.approx(
+        (-6.931471806, 0, math.log(4)), abs=1e-7
+    )
 
 
 def test_collapse_into_one_cluster_has_almost_no_entropy():
@@ -80,7 +82,10 @@ def test_permuting_columns_or_rows_together_changes_nothing_and_swapping_roles_d
 def test_several_heads_give_what_each_gives_alone():
     anchors, neighbours = waves()
     together = scan_loss(torch.stack([anchors, neighbours]), torch.stack([neighbours, anchors]), entropy_weight=2)
-    alone = [scan_loss(anchors, neighbours, entropy_weight=2), scan_loss(neighbours, anchors, entropy_weight=2)]
+    alone = [
+        scan_loss(anchors, neighbours, entropy_weight=2),
+        scan_loss(neighbours, anchors, entropy_weight=2),
+    ]
     assert together.total.tolist() == pytest.approx([float(a.total) for a in alone])
 
 

@@ -37,4 +37,6 @@ def test_keeping_one_head_gives_that_heads_logits():
 
 def test_normalising_makes_logits_blind_to_the_length_of_features():
     features = torch.randn(4, 16)
-    torch.testing.assert_close(network(normalise=True).classify(features), network(normalise=True).classify(7 * features))
+    torch.testing.assert_close(
+        network(normalise=True).classify(features), network(normalise=True).classify(7 * features)
+    )

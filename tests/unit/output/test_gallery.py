@@ -17,9 +17,7 @@ from clusterlab.output.table import AssignmentTable
 
 def shades(n: int, side: int = 8, channels: int = 1) -> np.ndarray:
     """Image i is plain, of shade i."""
-    return np.broadcast_to(
-        np.arange(n, dtype=np.uint8)[:, None, None, None], (n, channels, side, side)
-    ).copy()
+    return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, channels, side, side)).copy()
 
 
 def case(clusters: list[int], **columns: list[float]) -> tuple[ImageSet, AssignmentTable]:
@@ -35,9 +33,7 @@ def case(clusters: list[int], **columns: list[float]) -> tuple[ImageSet, Assignm
 
 
 def shown(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/webp;base64,")))).convert(
-        "RGBA"
-    )
+    return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/webp;base64,")))).convert("RGBA")
 
 
 def tiles(picture: Image.Image, count: int, side: int = 8) -> list[int]:

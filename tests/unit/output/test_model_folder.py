@@ -13,9 +13,7 @@ def saved(value: float = 1.0) -> SavedModel:
     # A transposed view, as channels_last weights are: not contiguous.
     network = {"backbone.conv": torch.full((2, 3), value).T, "heads.weight": torch.ones(1, 2, 3)}
     prototypes = Prototypes(torch.eye(2, 3), torch.tensor([0.5, torch.inf]))
-    return SavedModel(
-        network, prototypes, {"backbone": {"name": "small"}, "num_clusters": 2, "normalise": True}
-    )
+    return SavedModel(network, prototypes, {"backbone": {"name": "small"}, "num_clusters": 2, "normalise": True})
 
 
 def test_a_model_comes_back_as_it_was(tmp_path: Path):

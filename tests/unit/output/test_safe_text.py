@@ -8,14 +8,10 @@ from hypothesis import strategies as st
 from clusterlab.output.safe_text import original_text, safe_text
 
 any_text = st.text(st.characters(), max_size=30)  # lone surrogates too: names that are not UTF-8
-formula_like = st.builds(
-    "{}{}".format, st.sampled_from(["=", "+", "-", "@", "./", " =", "＝", "\t@"]), any_text
-)
+formula_like = st.builds("{}{}".format, st.sampled_from(["=", "+", "-", "@", "./", " =", "＝", "\t@"]), any_text)
 
 
-@pytest.mark.parametrize(
-    "name", ["train/cat/0012.jpg", "17", "été/Köln 3.png", "图/猫.png", "a,b.png", ".hidden", ""]
-)
+@pytest.mark.parametrize("name", ["train/cat/0012.jpg", "17", "été/Köln 3.png", "图/猫.png", "a,b.png", ".hidden", ""])
 def test_ordinary_names_stay_as_they_are(name: str):
     assert safe_text(name) == name
 

@@ -126,9 +126,7 @@ def test_an_outlier_is_beyond_the_fence_of_its_own_cluster(make_run):
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
     tight = prototypes._replace(fences=torch.where(torch.arange(10) == 3, 0.0, torch.inf))
     table = tabulate(run.images, run.assignments, choice, tight, None)
-    assert table.outlier.tolist() == [
-        c == 3 and d > 0 for c, d in zip(table.cluster, table.distance, strict=True)
-    ]
+    assert table.outlier.tolist() == [c == 3 and d > 0 for c, d in zip(table.cluster, table.distance, strict=True)]
     assert table.outlier.any()
 
 

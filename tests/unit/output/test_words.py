@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from clusterlab.output.words import decimal, duration, kind_of_images, percent, protocol
+from clusterlab.output.words import counted, decimal, duration, kind_of_images, percent, protocol
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ def test_durations_read_well(seconds: float, text: str):
 def test_numbers_read_well():
     assert percent(0.8161) == "81.6\u00a0%"
     assert decimal(-0.0516) == "\u22120.052"
+    assert decimal(-0.0004) == "0.000"
+    assert (counted(1, "file"), counted(1797, "image")) == ("1 file", "1,797 images")
 
 
 def test_protocol_says_what_was_trained_on_and_scored(make_run):
     images = make_run(40, num_clusters=2).images
-    assert (
-        protocol(images) == "trained on the 30 images of the train split, scored on the 10 of the test split"
-    )
+    assert protocol(images) == "trained on the 30 images of the train split, scored on the 10 of the test split"
     assert protocol(replace(images, protocol="all")) == "trained and scored on all 40 images"
     assert kind_of_images(images) == "40 grey images of 8 × 8 pixels"

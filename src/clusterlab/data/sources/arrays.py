@@ -18,9 +18,9 @@ from jaxtyping import Integer, UInt8
 from numpy.lib.npyio import NpzFile
 from pydantic import PositiveInt
 
+from clusterlab.data.classes import from_numbers
 from clusterlab.data.decode import square_array
 from clusterlab.data.images import ImageSet, Split
-from clusterlab.data.classes import from_numbers
 from clusterlab.data.loading import existing_root, load_images
 from clusterlab.data.originals import Originals, split_sizes, stamp_of
 from clusterlab.data.sources.base import Source, SourceSettings
@@ -164,9 +164,7 @@ def _channels_last(images: np.ndarray, path: Path) -> UInt8[np.ndarray, "n y x c
             "they are in [0, 1]) and save images.round().astype('uint8')"
         )
     if images.ndim not in (3, 4) or 0 in images.shape:
-        raise UserError(
-            f"{path}: the images are {shape}: save them as n×y×x, n×y×x×c or n×c×y×x with c 1 or 3"
-        )
+        raise UserError(f"{path}: the images are {shape}: save them as n×y×x, n×y×x×c or n×c×y×x with c 1 or 3")
     last, second = images.shape[-1] in CHANNELS, images.ndim == 4 and images.shape[1] in CHANNELS
     if images.ndim == 3 and not last:
         return images[..., None]

@@ -32,8 +32,21 @@ class SourceSettings(Settings):
     """GiB of decoded images up to which they are held in memory; more are read from a memory map."""
     mean: tuple[float, ...]
     """Per channel, in [0, 1] units of pixel/255."""
-    std: tuple[float, ...]
+    """One value for all channels, or one for each."""
+    std: tuple[PositiveFloat, ...]
     views: ViewSettings
+
+    def fitted_to(self, images: ImageSet) -> "SourceSettings":
+        """Return the settings with a view size and one mean and std per channel, as `images` have them."""
+        repeat = images.channels if len(self.mean) == 1 else 1
+        size = self.views.size or int(images.pixels.shape[-1])
+        return self.model_copy(
+            update={
+                "mean": self.mean * repeat,
+                "std": self.std * repeat,
+                "views": self.views.model_copy(update={"size": size}),
+            }
+        )
 
 
 class Source(ABC):

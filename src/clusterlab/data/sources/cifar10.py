@@ -84,9 +84,8 @@ class _Batches(CIFAR10):
 
 
 def _official(folder: Path, size: int) -> Originals:
-    folder = folder.resolve()  # "." has no name for torchvision to find it by
     with warnings.catch_warnings():
-        # The official pickles were written by a NumPy whose way to describe a dtype 2.4 deprecates.
+        # NumPy 2.4.0 to 2.4.4 warn of how the NumPy of 2009 described a dtype in these files (numpy#31177).
         warnings.filterwarnings("ignore", message=r".*align should be passed as Python or NumPy boolean")
         try:
             parts = [_Batches(folder, train=True), _Batches(folder, train=False)]
@@ -97,9 +96,7 @@ def _official(folder: Path, size: int) -> Originals:
             ) from error
     pixels = np.concatenate([part.data for part in parts])
     stamp = tuple(
-        value
-        for name, _ in CIFAR10.train_list + CIFAR10.test_list
-        for value in stamp_of((folder / name).stat(), name)
+        value for name, _ in CIFAR10.train_list + CIFAR10.test_list for value in stamp_of((folder / name).stat(), name)
     )
     return Originals(
         where=str(folder),
@@ -123,13 +120,9 @@ def _provide(root: Path, *, download: bool) -> None:
     """
     archive = root / CIFAR10.filename
     if not download and not archive.is_file():
-        raise UserError(
-            f"data.root={root} has none of what data=cifar10 looks for: set data.root=PATH to {HOLDS}"
-        )
+        raise UserError(f"data.root={root} has none of what data=cifar10 looks for: set data.root=PATH to {HOLDS}")
     if not download and not check_integrity(archive, CIFAR10.tgz_md5):
-        raise UserError(
-            f"{archive} is damaged, for its md5 differs: with data.download=true it is fetched again"
-        )
+        raise UserError(f"{archive} is damaged, for its md5 differs: with data.download=true it is fetched again")
     try:
         with (
             FileLock(root / ".cifar10.lock"),

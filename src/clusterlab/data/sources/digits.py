@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clusterlab.data.classes import from_numbers
 from clusterlab.data.decode import square_array
 from clusterlab.data.images import ImageSet
-from clusterlab.data.classes import from_numbers
 from clusterlab.data.loading import load_images
 from clusterlab.data.originals import Originals, split_sizes
 from clusterlab.data.sources.base import Source, SourceSettings

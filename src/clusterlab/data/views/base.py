@@ -20,9 +20,7 @@ from torch import Generator, Tensor
 class View(Protocol):
     """One augmentation family with its settings."""
 
-    def __call__(
-        self, images: UInt8[Tensor, "b c y x"], generator: Generator
-    ) -> Float[Tensor, "b c size size"]:
+    def __call__(self, images: UInt8[Tensor, "b c y x"], generator: Generator) -> Float[Tensor, "b c size size"]:
         """Normalised float32 views of stored images; `generator` lives on their device."""
         ...
 
@@ -35,9 +33,7 @@ class Normalise:
         self._scale = (1 / (255 * deviation)).float()[:, None, None]
         self._shift = (-torch.tensor(mean, dtype=torch.float64) / deviation).float()[:, None, None]
 
-    def __call__(
-        self, values: Float[Tensor, "b c y x"] | UInt8[Tensor, "b c y x"]
-    ) -> Float[Tensor, "b c y x"]:
+    def __call__(self, values: Float[Tensor, "b c y x"] | UInt8[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
         """Images or levels in, network input out; levels are overwritten.
 
         Refuses another number of channels than mean and std have.
@@ -49,21 +45,29 @@ class Normalise:
         return values.float().mul_(self._scale).add_(self._shift)
 
 
-def uniform(generator: Generator, shape: int | tuple[int, ...], low: float, high: float) -> Float[Tensor, "..."]:
+def uniform(generator: Generator, shape: tuple[int, ...], low: float, high: float) -> Float[Tensor, "..."]:
     """Uniform in [low, high), float32 on the generator's device."""
-    shape = (shape,) if isinstance(shape, int) else shape
     return torch.rand(shape, generator=generator, device=generator.device).mul_(high - low).add_(low)
 
 
 def whole(generator: Generator, highest: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
     """Uniform among 0, 1, …, highest, with a bound for every sample."""
-    draw = torch.rand(len(highest), generator=generator, device=generator.device, dtype=torch.float64)
-    return (draw * (highest + 1)).long()
+    return (uniform(generator, (len(highest),), 0, 1) * (highest + 1)).long()
 
 
 def happens(generator: Generator, b: int, probability: float) -> Bool[Tensor, " b"]:
     """True with the given probability, for each of b samples."""
     return torch.rand(b, generator=generator, device=generator.device) < probability
+
+
+def table(values: Sequence[float] | Tensor, device: torch.device) -> Tensor:
+    """A few constants on a device; not blocking, for otherwise a GPU would be waited for."""
+    return torch.as_tensor(values).to(device, non_blocking=True)
+
+
+def view_side(size: int | None, images: Tensor) -> int:
+    """Side of the views: `size`, or where that is None, the side of the stored images, which are square."""
+    return int(images.shape[-1]) if size is None else size
 
 
 def per_image(parameter: Tensor) -> Tensor:

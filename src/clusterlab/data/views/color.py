@@ -19,7 +19,7 @@ def luma(levels: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 1 y x"]:
     """
     if levels.shape[1] == 1:
         return levels
-    red, green, blue = levels.split(1, dim=1)
+    red, green, blue = levels.chunk(3, dim=1)
     grey = (red * (19595 / 65536)).add_(green, alpha=38470 / 65536).add_(blue, alpha=7471 / 65536)
     return grey.add_(0.5).floor_()
 
@@ -57,7 +57,7 @@ def color(levels: Float[Tensor, "b c y x"], factor: Float[Tensor, " b"]) -> Floa
 
 
 def sharpness(levels: Float[Tensor, "b c y x"], factor: Float[Tensor, " b"]) -> Float[Tensor, "b c y x"]:
-    """Blend with a smoothed version: 3 × 3, the centre counts 5, its neighbours 1; the border stays as it is."""
+    """Blend with a smoothed version: 3 × 3, the centre counts 5, its neighbours 1; the border stays."""
     rows = levels[..., :-2, :] + levels[..., 1:-1, :] + levels[..., 2:, :]
     total = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:]).add_(levels[..., 1:-1, 1:-1], alpha=4)
     smooth = levels.clone()
@@ -90,7 +90,7 @@ def _to_hsv(
 
     Masks are numbers here, because comparing and `torch.where` take several times as long on a CPU.
     """
-    red, green, blue = levels.split(1, dim=1)
+    red, green, blue = levels.chunk(3, dim=1)
     highest = torch.maximum(torch.maximum(red, green), blue)
     spread = highest - torch.minimum(torch.minimum(red, green), blue)
     divisor = spread.clamp(min=1)
@@ -110,7 +110,7 @@ def _to_hsv(
     sixths = (not_red + is_blue).mul_(2).add_(side).sub_(rest.mul_(side))
     wrap = sixths.neg().ceil_().clamp_(0, 1)
     # A tensor, because on a GPU torch multiplies by the reciprocal of a number, which rounds otherwise.
-    angle = sixths.div_(sixths.new_tensor(6)).add_(wrap).mul_(255).floor_()
+    angle = sixths.div_(sixths.new_full((), 6)).add_(wrap).mul_(255).floor_()
     return angle, saturation, highest
 
 

@@ -4,20 +4,17 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from clusterlab.data.views.base import whole
 
-
-def cutout(
-    views: Float[Tensor, "b c y x"], generator: Generator, *, longest: int
-) -> Float[Tensor, "b c y x"]:
+def cutout(views: Float[Tensor, "b c y x"], generator: Generator, *, longest: int) -> Float[Tensor, "b c y x"]:
     """Normalised views with a square of zeros, the mean colour, in each.
 
     The side l is uniform among 1 … longest, the centre uniform over the pixels, and the square goes from
     ⌊l/2⌋ before the centre to ⌊l/2⌋ − 1 after it, clipped: so its sides are even, and l = 1 cuts nothing.
     """
     b, _, height, width = views.shape
-    highest = torch.tensor([longest - 1, height - 1, width - 1]).repeat_interleave(b).to(views.device)
-    length, y, x = whole(generator, highest).chunk(3)
+    length, y, x = (
+        torch.randint(bound, (b,), generator=generator, device=generator.device) for bound in (longest, height, width)
+    )
     half = (length + 1) // 2
 
     def within(centre: Tensor, side: int) -> Float[Tensor, "b side"]:

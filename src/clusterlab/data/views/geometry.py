@@ -13,9 +13,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 
-def affine(
-    images: UInt8[Tensor, "b c y x"], matrix: Float64[Tensor, "b 2 3"]
-) -> UInt8[Tensor, "b c y x"]:
+def affine(images: UInt8[Tensor, "b c y x"], matrix: Float64[Tensor, "b 2 3"]) -> UInt8[Tensor, "b c y x"]:
     """What is at (x, y) in the result is at `matrix` · (x, y, 1) in the image, where pixels have width 1.
 
     Row by row these are the six numbers that `PIL.Image.transform` takes.
@@ -32,7 +30,7 @@ def affine(
     # Lookups beyond the border end in a black frame of one pixel: no comparison is needed.
     framed = F.pad(images, (1, 1, 1, 1)).flatten(2)
     index = row.clamp_(-1, height).mul_(width + 2).add_(column.clamp_(-1, width)).add_(width + 3)
-    return framed.gather(2, index.long().view(b, 1, -1).expand(-1, c, -1)).view_as(images)
+    return framed.gather(2, index.long().view(b, 1, height * width).expand(-1, c, -1)).view_as(images)
 
 
 def rotate(images: UInt8[Tensor, "b c y x"], degrees: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
@@ -85,8 +83,8 @@ def rotate_smoothly(images: UInt8[Tensor, "b c y x"], degrees: Float[Tensor, " b
     angle = degrees * (math.pi / 180)
     cos, sin, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # grid_sample measures both sides from −1 to 1, so a turn of an oblong image has to know its shape.
-    to_source = torch.stack(
-        [cos, -sin * (height / width), none, sin * (width / height), cos, none], dim=1
-    ).view(-1, 2, 3)
+    to_source = torch.stack([cos, -sin * (height / width), none, sin * (width / height), cos, none], dim=1).view(
+        -1, 2, 3
+    )
     grid = F.affine_grid(to_source, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, align_corners=False).round_()

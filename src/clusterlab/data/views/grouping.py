@@ -1,10 +1,4 @@
-"""Different operations for different samples of one batch.
-
-`grouped` sorts the samples by operation: each operation sees only its own samples, which is the least work,
-but the sizes of the groups must be known on the host: on a GPU, whoever counts them waits for the device.
-`masked` lets every operation see every sample and keeps what was asked for: k times the work, no waiting.
-Both give the same result.
-"""
+"""Different operations for different samples of one batch: each operation sees its own samples only."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,9 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from clusterlab.data.views.base import per_image
-
-#: Takes n images or levels and one parameter per sample.
+#: Takes n images and one parameter per sample.
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -25,7 +17,7 @@ def count_groups(groups: Int64[Tensor, "b steps"], num_groups: int) -> list[list
 
 
 def grouped(
-    values: Tensor,
+    images: Tensor,
     groups: Int64[Tensor, " b"],
     counts: Sequence[int],
     operations: Sequence[Operation],
@@ -34,19 +26,9 @@ def grouped(
     """`operations[groups[i]]` on sample i; `counts` holds the size of each group."""
     order = groups.argsort()
     parts = [
-        operation(values.index_select(0, rows), parameters[rows])
-        for operation, rows in zip(operations, order.split(list(counts)), strict=True)
+        operation(images.index_select(0, rows), parameters[rows])
+        for operation, rows in zip(operations, torch.split(order, list(counts)), strict=True)
         if len(rows)
     ]
-    # Joining and picking rows copies whole images; writing each part into place would go element by element.
+    # Joining and picking rows copies whole images; writing each part into place would go pixel by pixel.
     return torch.cat(parts).index_select(0, order.argsort())
-
-
-def masked(
-    values: Tensor, groups: Int64[Tensor, " b"], operations: Sequence[Operation], parameters: Tensor
-) -> Tensor:
-    """`operations[groups[i]]` on sample i, without a question to the device."""
-    result = values
-    for group, operation in enumerate(operations):
-        result = torch.where(per_image(groups == group), operation(values, parameters), result)
-    return result

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 
-from clusterlab.data.views.base import happens, per_image, uniform
+from clusterlab.data.views.base import happens, per_image, table, uniform
 from clusterlab.data.views.color import blend_, hue, luma, mean_grey
 
 #: Kinds of blend, in the order of the `jitter` setting; the hue's strength is the setting's fourth.
@@ -47,59 +47,56 @@ def draw_jitter(
     b, channels = shape[:2]
     usable = (BRIGHTNESS, CONTRAST, SATURATION) if channels == 3 else (BRIGHTNESS, CONTRAST)
     kinds = [kind for kind in usable if strengths[kind] > 0]
-    kind = torch.tensor(kinds).long().to(generator.device)
-    kind = kind[uniform(generator, (b, len(kinds)), 0, 1).argsort(1)]
-    strength = torch.tensor(strengths).to(generator.device)[kind]
+    order = uniform(generator, (b, len(kinds)), 0, 1).argsort(1)
+    kind = table(kinds, generator.device).long()[order]
+    strength = table(strengths, generator.device)[kind]
     lowest = (1 - strength).clamp_(min=0)
     factor = lowest + uniform(generator, (b, len(kinds)), 0, 1) * (1 + strength - lowest)
 
     place = torch.full((b,), len(kinds), device=generator.device)
     turns = None
     if channels == 3 and strengths[3] > 0:
-        turns = uniform(generator, b, -strengths[3], strengths[3])
+        turns = uniform(generator, (b,), -strengths[3], strengths[3])
         place = torch.randint(len(kinds) + 1, (b,), generator=generator, device=generator.device)
     return Jitter(kind, factor, torch.where(happens(generator, b, probability), place, -1), turns)
 
 
 def apply_jitter(levels: Float[Tensor, "b c y x"], jitter: Jitter) -> Float[Tensor, "b c y x"]:
     """Levels in, jittered levels out."""
-    on_cpu = levels.device.type == "cpu"
     # Sorted by the hue's place, the samples that do a step before it lie in front of those that do it after.
     order = jitter.place.argsort(descending=True)
-    kind, factor, place = jitter.kind[order], jitter.factor[order], jitter.place[order]
+    kind, factor, place = jitter.kind[order], jitter.factor[order], jitter.place[order, None]
     levels = levels.index_select(0, order)
-    steps = kind.shape[1]
+    steps = torch.arange(kind.shape[1], device=place.device)
+    before = torch.where(place > steps, factor, 1)
+    after = torch.where((place <= steps) & (place >= 0), factor, 1)
+    front, back, jittered = _rows(place, len(steps))
 
-    def rows(lowest: int, highest: int) -> slice:
-        """Samples with a place in [lowest, highest]: the bounds of the only work that a step has to do.
-
-        On another device, asking for them would make the host wait: there each step works on all samples,
-        with neutral factors for those that it does not concern.
-        """
-        if not on_cpu:
-            return slice(None)
-        return slice(int((place > highest).sum()), int((place >= lowest).sum()))
-
-    def step_(step: int, lowest: int, highest: int) -> None:
-        part = rows(lowest, highest)
-        concerned = (place >= lowest) & (place <= highest)
-        _blend_step_(levels[part], kind[part, step], torch.where(concerned, factor[:, step], 1)[part])
-
-    for step in range(steps):
-        step_(step, step + 1, steps)
+    for step, rows in enumerate(front):
+        _blend_step_(levels[rows], kind[rows, step], before[rows, step])
     if jitter.turns is not None:
-        part = rows(0, steps)
-        turned = hue(levels[part], jitter.turns[order][part])
-        levels[part].lerp_(turned, per_image((place >= 0).float()[part]))
-    for step in range(steps):
-        step_(step, 0, step)
+        turned = hue(levels[jittered], jitter.turns[order][jittered])
+        levels[jittered].lerp_(turned, per_image((place[jittered, 0] >= 0).float()))
+    for step, rows in enumerate(back):
+        _blend_step_(levels[rows], kind[rows, step], after[rows, step])
     return levels.index_select(0, order.argsort())
 
 
-def _blend_step_(
-    levels: Float[Tensor, "b c y x"], kind: Int64[Tensor, " b"], factor: Float[Tensor, " b"]
-) -> None:
-    """Blend each sample with black, its mean grey or its grey version, whichever its kind says."""
+def _rows(place: Int64[Tensor, "b 1"], steps: int) -> tuple[list[slice], list[slice], slice]:
+    """Which samples each step concerns before and after the hue is turned, and for which that is at all.
+
+    Only a CPU is asked for these bounds. Another device would have to be waited for: there each step works
+    on all samples, and those that it does not concern have neutral factors.
+    """
+    if place.device.type != "cpu":
+        everything = slice(None)
+        return [everything] * steps, [everything] * steps, everything
+    jittered, *bounds = (place >= torch.arange(steps + 1)).sum(0).tolist()
+    return [slice(bound) for bound in bounds], [slice(bound, jittered) for bound in bounds], slice(jittered)
+
+
+def _blend_step_(levels: Float[Tensor, "b c y x"], kind: Int64[Tensor, " b"], factor: Float[Tensor, " b"]) -> None:
+    """Blend each sample in place with black, its mean grey or its grey version, whichever its kind says."""
     grey = luma(levels)
     degenerate = mean_grey(grey) * per_image(kind == CONTRAST)
     if levels.shape[1] == 3:

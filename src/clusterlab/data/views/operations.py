@@ -24,9 +24,7 @@ class StrongOperation(NamedTuple):
 
 
 def _on_levels(function: Operation) -> Operation:
-    def on_images(
-        images: UInt8[Tensor, "b c y x"], magnitude: Float[Tensor, " b"]
-    ) -> UInt8[Tensor, "b c y x"]:
+    def on_images(images: UInt8[Tensor, "b c y x"], magnitude: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
         return function(images.float(), magnitude).to(torch.uint8)
 
     return on_images

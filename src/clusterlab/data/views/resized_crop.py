@@ -31,9 +31,7 @@ class Box(NamedTuple):
     width: Int64[Tensor, " b"]
 
 
-def draw_box(
-    generator: Generator, shape: torch.Size, *, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Box:
+def draw_box(generator: Generator, shape: torch.Size, *, scale: tuple[float, float], ratio: tuple[float, float]) -> Box:
     """A box for each image of a batch of the given shape (b, c, y, x).
 
     `scale` bounds the share of the area, drawn uniformly, and `ratio` bounds width/height, drawn
@@ -70,17 +68,15 @@ def resized_crop(
     size: int,
     flip: Bool[Tensor, " b"],
 ) -> Float[Tensor, "b c {size} {size}"]:
-    """The box of each image (or of its levels), resized to size × size, then mirrored where `flip` says so."""
+    """The box of each image (or of its levels), resized to size × size, mirrored where `flip` is true."""
     b, c, height, width = values.shape
     # A weight is a multiple of 1/(2·size) when every box is enlarged: for a size that is a power of two all
-    # products and sums fit into float32 exactly (bfloat16 and TF32 products, if the user allows them, too).
-    # Otherwise sums can lie half-way between two levels, and Pillow's fixed-point weights decide.
+    # products and sums fit into float32 exactly (up to size 128 also in the bfloat16 or TF32 products that a
+    # user can allow). Otherwise float32 would be off where a sum lies half-way between two levels.
     exact = size.bit_count() == 1 and max(height, width) <= size
     dtype = torch.float32 if exact else torch.float64
     across = bilinear_weights(box.left, box.width, stored=width, size=size, flip=flip, dtype=dtype)
-    down = bilinear_weights(
-        box.top, box.height, stored=height, size=size, flip=torch.zeros_like(flip), dtype=dtype
-    )
+    down = bilinear_weights(box.top, box.height, stored=height, size=size, flip=torch.zeros_like(flip), dtype=dtype)
     rows = torch.bmm(values.to(dtype).reshape(b, c * height, width), across.mT)
     rows = rows.add_(0.5).floor_().view(b, c, height, size)
     return (down[:, None] @ rows).add_(0.5).floor_().float()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
-from clusterlab.data.views.base import Normalise, happens, uniform
+from clusterlab.data.views.base import Normalise, table, uniform, view_side
 from clusterlab.data.views.cutout import cutout
 from clusterlab.data.views.grouping import count_groups, grouped
 from clusterlab.data.views.operations import OPERATIONS
@@ -32,7 +32,7 @@ class Strong:
     """Mirroring, a random window, some operations one after the other, normalisation, cutout."""
 
     def __init__(
-        self, settings: StrongSettings, *, size: int, mean: Sequence[float], std: Sequence[float]
+        self, settings: StrongSettings, *, size: int | None, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         self._settings = settings
         self._size = size
@@ -42,13 +42,15 @@ class Strong:
         self._lowest, self._span = ranges[:, 0], ranges[:, 1] - ranges[:, 0]
         self._has_direction = torch.tensor([operation.has_direction for operation in self._operations])
 
-    def __call__(
-        self, images: UInt8[Tensor, "b c y x"], generator: Generator
-    ) -> Float[Tensor, "b c size size"]:
+    def __call__(self, images: UInt8[Tensor, "b c y x"], generator: Generator) -> Float[Tensor, "b c size size"]:
         """See `View`."""
         settings = self._settings
         images = shifted(
-            images, generator, size=self._size, padding=0, flip_probability=settings.flip_probability
+            images,
+            generator,
+            size=view_side(self._size, images),
+            padding=0,
+            flip_probability=settings.flip_probability,
         )
         if settings.num_operations > 0:
             images = self.apply(images, self.draw(generator, len(images)))
@@ -58,9 +60,11 @@ class Strong:
     def draw(self, generator: Generator, b: int) -> Strengths:
         """Operations with replacement, magnitudes uniform in their range, directions by a fair coin."""
         shape = (b, self._settings.num_operations)
-        operation = (uniform(generator, shape, 0, 1) * len(self._operations)).long()
-        on_device = [t.to(operation.device) for t in (self._lowest, self._span, self._has_direction)]
-        lowest, span, has_direction = (t[operation] for t in on_device)
+        operation = torch.randint(len(self._operations), shape, generator=generator, device=generator.device)
+        lowest, span, has_direction = (
+            table(constants, operation.device)[operation]
+            for constants in (self._lowest, self._span, self._has_direction)
+        )
         magnitude = lowest + span * uniform(generator, shape, 0, 1)
         backwards = has_direction & (uniform(generator, shape, 0, 1) < 0.5)
         return Strengths(operation, torch.where(backwards, -magnitude, magnitude))
@@ -69,7 +73,7 @@ class Strong:
         """One step after the other, each sample with the operation it drew.
 
         Samples are sorted by operation, so each operation works on its own samples only. On a GPU this waits
-        for the device once per batch, to learn the sizes of all groups, and starts some 150 small kernels per
+        for the device once per batch, to learn the sizes of all groups, and starts some 300 small kernels per
         step; letting every operation see every sample would need no waiting, but fourteen times the work.
         """
         counts = count_groups(strengths.operation, len(self._operations))

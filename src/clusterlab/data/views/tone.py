@@ -27,7 +27,7 @@ def auto_contrast(images: UInt8[Tensor, "b c y x"]) -> UInt8[Tensor, "b c y x"]:
     flat = darkest == lightest
     # In double precision and this order: where the result is a whole number, Pillow's rounding decides.
     # 255 is a tensor, because torch would turn number/tensor into number·(1/tensor), rounded twice.
-    scale = torch.where(flat, 1, lightest.new_tensor(255) / (lightest - darkest))
+    scale = torch.where(flat, 1, lightest.new_full((), 255) / (lightest - darkest))
     shift = torch.where(flat, 0, -darkest * scale)
     return (images.double() * scale).add_(shift).clamp_(0, 255).to(torch.uint8)
 

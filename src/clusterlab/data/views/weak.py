@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
-from clusterlab.data.views.base import Normalise
+from clusterlab.data.views.base import Normalise, view_side
 from clusterlab.data.views.settings import WeakSettings
 from clusterlab.data.views.window import shifted
 
@@ -18,20 +18,18 @@ class Weak:
     """Random mirroring, a random window of the image framed in black, normalisation."""
 
     def __init__(
-        self, settings: WeakSettings, *, size: int, mean: Sequence[float], std: Sequence[float]
+        self, settings: WeakSettings, *, size: int | None, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         self._settings = settings
         self._size = size
         self._normalise = Normalise(mean=mean, std=std)
 
-    def __call__(
-        self, images: UInt8[Tensor, "b c y x"], generator: Generator
-    ) -> Float[Tensor, "b c size size"]:
+    def __call__(self, images: UInt8[Tensor, "b c y x"], generator: Generator) -> Float[Tensor, "b c size size"]:
         """See `View`."""
         moved = shifted(
             images,
             generator,
-            size=self._size,
+            size=view_side(self._size, images),
             padding=self._settings.padding,
             flip_probability=self._settings.flip_probability,
         )

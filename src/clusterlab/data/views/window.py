@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int64, UInt8
 from torch import Generator, Tensor
 
-from clusterlab.data.views.base import happens, whole
+from clusterlab.data.views.base import happens
 
 
 def centre(images: UInt8[Tensor, "b c y x"], size: int) -> UInt8[Tensor, "b c {size} {size}"]:
@@ -34,7 +34,12 @@ def mirror(images: UInt8[Tensor, "b c y x"], chosen: Bool[Tensor, " b"]) -> UInt
 
 
 def shifted(
-    images: UInt8[Tensor, "b c y x"], generator: Generator, *, size: int, padding: int, flip_probability: float
+    images: UInt8[Tensor, "b c y x"],
+    generator: Generator,
+    *,
+    size: int,
+    padding: int,
+    flip_probability: float,
 ) -> UInt8[Tensor, "b c {size} {size}"]:
     """Random mirroring, then a random window of the image with `padding` black pixels put around it."""
     if flip_probability > 0:
@@ -45,11 +50,13 @@ def shifted(
     height, width = images.shape[2:]
     if height == width == size:
         return images
-    last = torch.tensor([height - size, width - size]).repeat_interleave(len(images)).to(images.device)
-    top, left = whole(generator, last).chunk(2)
+    top, left = (
+        torch.randint(side - size + 1, (len(images),), generator=generator, device=generator.device)
+        for side in (height, width)
+    )
     return cut(images, top, left, size)
 
 
 def _require(images: UInt8[Tensor, "b c y x"], size: int) -> None:
     if min(images.shape[2:]) < size:
-        raise ValueError(f"images of {images.shape[2]} × {images.shape[3]} pixels hold no view of {size} × {size}")
+        raise ValueError(f"no view of {size} × {size} pixels in images of {images.shape[2]} × {images.shape[3]}")

@@ -28,14 +28,14 @@ class ResNet18(Backbone):
     def __init__(self, *, settings: ResNet18Settings, channels: int) -> None:
         super().__init__()
         network = resnet18(weights=None)
-        network.fc = nn.Identity()  # type: ignore[assignment]
+        network.fc = nn.Identity()
         if settings.stem == "imagenet":
             if channels != 3:
                 network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         else:
             network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
             pool = nn.MaxPool2d(2, stride=2, padding=1) if settings.stem == "stl" else nn.Identity()
-            network.maxpool = pool  # type: ignore[assignment]
+            network.maxpool = pool
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.network = network
 

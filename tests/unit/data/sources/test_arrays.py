@@ -105,9 +105,7 @@ def test_splits_may_be_bytes(load, save):
 
 
 def test_a_training_and_a_test_part_are_joined(load, save):
-    path = save(
-        x_train=GREY[:4], x_test=GREY[4:], y_train=np.array([[1], [0], [1], [0]]), y_test=np.array([1, 1])
-    )
+    path = save(x_train=GREY[:4], x_test=GREY[4:], y_train=np.array([[1], [0], [1], [0]]), y_test=np.array([1, 1]))
     images = load("arrays", root=path, protocol="split")
     assert np.array_equal(images.pixels[:, 0], GREY)
     assert images.splits == ("train",) * 4 + ("test",) * 2
@@ -197,7 +195,5 @@ def test_two_files_of_one_size_and_time_are_told_apart(load, tmp_path: Path):
 
 def test_one_mean_serves_every_channel_and_two_do_not(load, save):
     assert load("arrays", root=save(COLOUR), mean=[0.5], std=[0.2]).channels == 3
-    with pytest.raises(
-        UserError, match=r"data\.mean=\[0\.5, 0\.5, 0\.5\] has 3 entries for images of 1 channels"
-    ):
+    with pytest.raises(UserError, match=r"data\.mean=\[0\.5, 0\.5, 0\.5\] has 3 entries for images of 1 channels"):
         load("arrays", root=save(GREY), mean=[0.5] * 3)

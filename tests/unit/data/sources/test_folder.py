@@ -75,6 +75,12 @@ def test_one_broken_file_among_many_is_left_out_with_its_label(load, photos: Pat
     assert sum(record.levelno == logging.WARNING for record in caplog.records) == 1
 
 
+def test_odd_metadata_is_no_reason_to_leave_an_image_out_or_to_warn(load, photos: Path):
+    cut_short = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x05\x01\x12"  # Pillow warns; here a warning is an error
+    Image.new("RGB", (8, 8)).save(photos / "train/cat/odd.jpg", exif=cut_short)
+    assert load("folder", root=photos).unreadable == ()
+
+
 def test_if_all_files_are_broken_the_folder_and_the_first_are_named(load, photos: Path):
     for path in photos.rglob("*.png"):
         path.write_bytes(b"")
