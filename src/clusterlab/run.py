@@ -56,11 +56,14 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
     Raises:
         UserError: there are fewer than clusters.
     """
+    where = "there are" if config.data.root is None else f"{config.data.root} has"
     for pool, name in ((images.train_index, "train on"), (images.eval_index, "score")):
-        if len(pool) < config.num_clusters:
+        count = len(pool)
+        if count < config.num_clusters:
+            fewer = f"use num_clusters={max(2, count // 10)}, or more images" if count >= 2 else "at least 2 are needed"
             raise UserError(
-                f"num_clusters={config.num_clusters}, but there are only {len(pool)} images to {name}: "
-                f"use num_clusters={max(2, len(pool) // 10)} or more images"
+                f"num_clusters={config.num_clusters}, but {where} only {count} image{'s' * (count != 1)} to {name}: "
+                f"{fewer}"
             )
 
 

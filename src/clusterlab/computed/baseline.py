@@ -12,6 +12,10 @@ from clusterlab.kmeans import kmeans_centres, nearest_centre
 from clusterlab.stage import PartSettings, Stage, Work
 
 
+BLOCK = 8192
+"""Rows taken to floats at a time."""
+
+
 class BaselineSettings(PartSettings):
     """`restarts`: k-means runs with other starts, of which the one with the lowest inertia is kept."""
 
@@ -33,7 +37,7 @@ class ComputeBaseline(Stage):
 
     def run(self) -> Baseline:
         """Return both clusterings."""
-        pixels = torch.from_numpy(self.work.images.pixels[:]).flatten(1).float() / 255
+        pixels = torch.from_numpy(self.work.images.pixels[:]).flatten(1)
         return Baseline(
             features=self._cluster(self.embeddings.values, "features"), pixels=self._cluster(pixels, "pixels")
         )
@@ -41,9 +45,15 @@ class ComputeBaseline(Stage):
     def _cluster(self, values: Tensor, what: str) -> Tensor:
         work = self.work
         centres = kmeans_centres(
-            values[work.images.train_index],
+            _as_floats(values[work.images.train_index]),
             clusters=work.num_clusters,
             restarts=self.settings.restarts,
             purpose=(work.seed, work.title, what),
         )
-        return nearest_centre(values, centres)
+        # In blocks: the pixels of all of STL-10 are 12 GB as floats.
+        blocks = torch.split(values, BLOCK)
+        return torch.cat([nearest_centre(_as_floats(block), centres) for block in blocks])
+
+
+def _as_floats(values: Tensor) -> Tensor:
+    return values.float() / 255 if values.dtype == torch.uint8 else values

@@ -8,11 +8,11 @@ from jaxtyping import Integer
 from clusterlab.data.images import Labels
 
 
-def from_names(names: Sequence[str]) -> Labels:
-    """Number the classes in the alphabetical order of their names."""
-    known = sorted(set(names))
-    number = {name: c for c, name in enumerate(known)}
-    return Labels(values=np.array([number[name] for name in names], dtype=np.int64), names=tuple(known))
+def from_names(names: Sequence[str | None]) -> Labels:
+    """Number the classes in the alphabetical order of their names; None is not known."""
+    known = sorted({name for name in names if name is not None})
+    number: dict[str | None, int] = {name: c for c, name in enumerate(known)}
+    return Labels(values=np.array([number.get(name, -1) for name in names], dtype=np.int64), names=tuple(known))
 
 
 def from_numbers(values: Integer[np.ndarray, " n"]) -> Labels:

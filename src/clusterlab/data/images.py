@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "unlabeled"]
 Protocol = Literal["split", "all"]
 
 
@@ -37,7 +37,10 @@ class ImageSet:
     splits: tuple[Split, ...]
     """The split each sample belongs to, as the source has it."""
     protocol: Protocol
-    """'split': train on train, score on test. 'all': train and score on every image."""
+    """'split': train on train, score on test. 'all': train and score on both.
+
+    The split 'unlabeled', which few datasets have, serves the features alone under either.
+    """
     fingerprint: str
     """sha256 over ids, splits and pixels: the same images give the same fingerprint. Labels are not in it."""
     unreadable: tuple[tuple[str, str], ...] = ()
@@ -59,6 +62,11 @@ class ImageSet:
         return int(self.pixels.shape[1])
 
     @property
+    def pretext_index(self) -> Tensor:
+        """Sample indices that features may be trained on (int64): `train_index` and the unlabelled split."""
+        return self._pool("train", "unlabeled")
+
+    @property
     def train_index(self) -> Tensor:
         """Sample indices that methods may train on (int64)."""
         return self._pool("train")
@@ -68,7 +76,6 @@ class ImageSet:
         """Sample indices that are scored (int64); under protocol 'all' the same as `train_index`."""
         return self._pool("test")
 
-    def _pool(self, split: Split) -> Tensor:
-        if self.protocol == "all":
-            return torch.arange(len(self))
-        return torch.tensor([i for i, s in enumerate(self.splits) if s == split], dtype=torch.int64)
+    def _pool(self, *splits: Split) -> Tensor:
+        wanted = {"train", "test", *splits} if self.protocol == "all" else set(splits)
+        return torch.tensor([i for i, s in enumerate(self.splits) if s in wanted], dtype=torch.int64)

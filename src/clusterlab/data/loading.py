@@ -35,9 +35,11 @@ def load_images(originals: Originals, settings: SourceSettings, store_dir: Path)
         named = ", ".join(f"{name} ({reason})" for name, reason in unreadable[:NUM_NAMED])
         more = f", and {len(unreadable) - NUM_NAMED} more" if len(unreadable) > NUM_NAMED else ""
         _log.warning(
-            "%s: %d files cannot be read and are left out: %s%s",
+            "%s: %s left out: %s%s",
             originals.where,
-            len(unreadable),
+            "1 file cannot be read and is"
+            if len(unreadable) == 1
+            else f"{len(unreadable)} files cannot be read and are",
             named,
             more,
         )

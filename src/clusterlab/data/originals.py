@@ -22,7 +22,7 @@ class Originals:
     ids: tuple[str, ...]
     splits: tuple[Split, ...]
     split_rule: str
-    """How the source tells train from test, for the message that there is none of one."""
+    """How the source tells the splits apart, for the message that there is none of one."""
     stamps: tuple[Stamp, ...]
     shape: tuple[int, int, int]
     """c, y, x of every image once it is decoded."""
@@ -32,13 +32,14 @@ class Originals:
     """One class per image, in the same order."""
     skipped: tuple[tuple[str, str], ...] = ()
     """(id, reason) of what looked like an image and is none."""
+    check: Callable[[], None] = lambda: None
+    """Called once before images are decoded: raises `UserError` if what they are read from is damaged."""
 
 
-def split_sizes(*, train: int, test: int = 0) -> tuple[Split, ...]:
-    """Return the splits of `train` training images followed by `test` test images."""
-    first: list[Split] = ["train"] * train
-    second: list[Split] = ["test"] * test
-    return (*first, *second)
+def split_sizes(*, train: int, test: int = 0, unlabeled: int = 0) -> tuple[Split, ...]:
+    """Return the splits of so many training images, then test images, then unlabelled ones."""
+    sizes: dict[Split, int] = {"train": train, "test": test, "unlabeled": unlabeled}
+    return tuple(split for split, size in sizes.items() for _ in range(size))
 
 
 def stamp_of(about: os.stat_result, name: str) -> Stamp:

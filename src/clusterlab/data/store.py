@@ -116,6 +116,7 @@ def _write(originals: Originals, chosen: Sequence[int], folder: Path) -> None:
     start = time.monotonic()
     _log.info("%s: decoding %d images once, into %s", originals.where, len(chosen), folder)
     try:
+        originals.check()
         with quiet_pillow():
             manifest = _decode(originals, chosen, temporary / PIXELS)
         (temporary / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")

@@ -1,6 +1,7 @@
 """A part of a dataset, for a quick try: `data.limit`."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ def subset(splits: Sequence[Split], limit: int | None) -> list[int]:
     if limit is None:
         return list(range(len(splits)))
     chosen: list[int] = []
-    for name in ("train", "test"):
+    for name in get_args(Split):
         pool = np.flatnonzero(np.array(splits) == name)
         order = torch.randperm(len(pool), generator=generator_for("subset", name))
         chosen += pool[order[:limit].numpy()].tolist()

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from clusterlab.data.classes import from_names
 from clusterlab.data.decode import decode_file
@@ -13,6 +13,9 @@ from clusterlab.data.images import Labels, Split
 from clusterlab.data.originals import Originals, Stamp, stamp_of
 from clusterlab.errors import UserError
 
+LOG = "clusterlab.log"
+OF_A_RUN = ("clusters.png", "wandb")
+"""Where a run writes images, beside its log: they are not among those to cluster, so a run may lie in its own root."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -21,9 +24,9 @@ class Layout:
     """What the paths of a tree say."""
 
     splits: tuple[Split, ...]
-    """By the top folders, if every image lies in train/ or test/; otherwise all 'train'."""
+    """By the top folders, if every image lies in train/, test/ or unlabeled/; otherwise all 'train'."""
     labels: Labels | None
-    """By the class folders, if every image lies in one and there are two or more."""
+    """By the class folders, if every image outside unlabeled/ lies in one and there are two or more."""
     about: str
     """Which of these holds and why, for the log."""
 
@@ -55,7 +58,7 @@ def tree_originals(root: Path, size: int) -> tuple[Originals, Layout]:
         where=str(root),
         ids=tree.ids,
         splits=layout.splits,
-        split_rule="splits are told apart if every image lies in train/ or test/",
+        split_rule="splits are told apart if every image lies in train/, test/ or unlabeled/",
         stamps=tree.stamps,
         shape=(3, size, size),
         read=lambda i: decode_file(root / tree.ids[i], size),
@@ -66,7 +69,7 @@ def tree_originals(root: Path, size: int) -> tuple[Originals, Layout]:
 
 
 def read_tree(root: Path) -> Tree:
-    """List the image files below `root`; hidden files and folders are passed over.
+    """List the image files below `root`; hidden files and folders, and what a run wrote, are passed over.
 
     Links are followed, and no folder is read twice, so a loop of links ends.
     """
@@ -87,8 +90,9 @@ def read_tree(root: Path) -> Tree:
         except OSError as error:
             skipped.append((prefix or ".", f"a folder that cannot be read ({error.strerror})"))
             continue
+        written = OF_A_RUN if any(entry.name == LOG for entry in entries) else ()
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name in written:
                 continue
             is_image = entry.name.lower().endswith(SUFFIXES)
             if not is_image and not os.path.isdir(entry.path):  # False, not an error, for a link to itself
@@ -108,16 +112,22 @@ def read_tree(root: Path) -> Tree:
 
 
 def layout_of(ids: Sequence[str]) -> Layout:
-    """Read splits and classes off the paths: CLASS/FILE, or SPLIT/CLASS/FILE with SPLIT train or test."""
+    """Read splits and classes off the paths: CLASS/FILE, or train/CLASS/FILE, test/CLASS/FILE and unlabeled/….
+
+    What lies in unlabeled/ has no class, whatever its folders are called.
+    """
     parts = [name.split("/") for name in ids]
-    has_splits = all(len(p) > 1 and p[0] in ("train", "test") for p in parts)
-    tops = tuple(p[0] for p in parts) if has_splits else ("train",) * len(parts)
-    splits = cast(tuple[Split, ...], tops)
+    tops = [p[0] if len(p) > 1 else "" for p in parts]
+    # unlabeled/ alone is a folder like any other.
+    has_splits = set(tops) <= set(get_args(Split)) and set(tops) != {"unlabeled"}
+    splits = cast(tuple[Split, ...], tuple(tops) if has_splits else ("train",) * len(ids))
     below = [p[1:] if has_splits else p for p in parts]
-    stray = next((name for name, p in zip(ids, below, strict=True) if len(p) != 2), None)
+    classes = [p[0] if len(p) == 2 else "" for p in below]
+    labelled = [split != "unlabeled" for split in splits]
+    stray = next((name for name, c, known in zip(ids, classes, labelled, strict=True) if known and not c), None)
     if stray is not None:
         return Layout(splits, None, f"no labels, for {stray} does not lie in CLASS/ or in train/CLASS/ or test/CLASS/")
-    labels = from_names([p[0] for p in below])
+    labels = from_names([c if known else None for c, known in zip(classes, labelled, strict=True)])
     if len(labels.names) < 2:
         return Layout(splits, None, f"no labels, for there is only one class folder, {labels.names[0]}")
     return Layout(splits, labels, f"labels of {len(labels.names)} class folders, for scoring only")

@@ -7,7 +7,7 @@ which is the mean of both directions.
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
@@ -76,6 +76,10 @@ class SimCLR(TrainedStage):
         self.backbone = work.network.build()
         self.projection = Projection(inputs=self.backbone.feature_dim, outputs=settings.projection_dim)
         self.contrastive = self.view("contrastive")
+
+    def pool(self) -> Int[Tensor, " n"]:
+        """Return the train and the unlabelled split: SCAN pretrains on both on STL-10."""
+        return self.work.images.pretext_index
 
     def training_step(self, index: Tensor, _: int) -> Tensor:
         """One forward pass of both views, so that batch norm sees them together."""

@@ -101,8 +101,8 @@ def _data_warnings(images: ImageSet, table: AssignmentTable, labels: Labels | No
     warnings = []
     if images.unreadable:
         warnings.append(f"Left out, because unreadable: {counted(len(images.unreadable), 'file')}.")
-    twins = np.flatnonzero(table.twin >= 0)
-    leaked = sum(table.split[twin] != table.split[table.twin[twin]] for twin in twins.tolist())
+    twins = np.flatnonzero(table.twin >= 0).tolist()
+    leaked = sum({table.split[twin], table.split[table.twin[twin]]} == {"train", "test"} for twin in twins)
     if images.protocol == "split" and leaked:
         warnings.append(f"In both splits, pixel for pixel: {counted(leaked, 'image')}. That flatters the scores.")
     if labels is not None:

@@ -33,10 +33,16 @@ def short_number(value: float) -> str:
 
 def protocol(images: ImageSet) -> str:
     """Say which images were trained on and which are scored."""
-    if images.protocol == "all":
-        return f"trained and scored on all {len(images):,} images"
     trained, scored = len(images.train_index), len(images.eval_index)
-    return f"trained on the {trained:,} images of the train split, scored on the {scored:,} of the test split"
+    unlabelled = images.splits.count("unlabeled")
+    rest = f"; the {unlabelled:,} of the unlabeled split are for features only" if unlabelled else ""
+    if images.protocol == "split":
+        both = f"trained on the {trained:,} images of the train split, scored on the {scored:,} of the test split"
+    elif unlabelled:
+        both = f"trained and scored on the {scored:,} images of the train and the test split"
+    else:
+        both = f"trained and scored on all {scored:,} images"
+    return both + rest
 
 
 def kind_of_images(images: ImageSet) -> str:

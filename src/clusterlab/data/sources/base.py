@@ -8,6 +8,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from clusterlab.data.images import ImageSet, Protocol
 from clusterlab.data.views.settings import ViewSettings
+from clusterlab.errors import UserError
 from clusterlab.settings import Settings
 
 
@@ -37,9 +38,19 @@ class SourceSettings(Settings):
     views: ViewSettings
 
     def fitted_to(self, images: ImageSet) -> "SourceSettings":
-        """Return the settings with a view size and one mean and std per channel, as `images` have them."""
+        """Return the settings with a view size and one mean and std per channel, as `images` have them.
+
+        Raises:
+            UserError: views are to be larger than the images.
+        """
         repeat = images.channels if len(self.mean) == 1 else 1
-        size = self.views.size or int(images.pixels.shape[-1])
+        stored = int(images.pixels.shape[-1])
+        size = self.views.size or stored
+        if size > stored:
+            raise UserError(
+                f"data.views.size={size} is larger than the images, which are {stored} × {stored} pixels: "
+                f"add data.views.size={stored}, or set data.image_size={size} or more"
+            )
         return self.model_copy(
             update={
                 "mean": self.mean * repeat,

@@ -16,7 +16,7 @@ class Folder(Source):
     """Every image file below `data.root`, in the order of the paths.
 
     Labels are there if every image lies in ROOT/CLASS/ or in ROOT/{train,test}/CLASS/, with two classes or
-    more. Top folders train/ and test/ are the splits, if every image lies in one of them.
+    more. Top folders train/, test/ and unlabeled/ are the splits, if every image lies in one of them.
     """
 
     Settings = SourceSettings
