@@ -1,6 +1,7 @@
 # Everything runs in .venv, which is made on first use. PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
 BIN := .venv/bin
+export OMP_WAIT_POLICY ?= PASSIVE
 INSTALLED := .venv/.installed
 
 .PHONY: run test test-slow check lint types format benchmark clean

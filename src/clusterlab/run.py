@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,23 +31,23 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     config = parse(values)
     check_order(config)
-    start_log(config.run_dir)
-    images = config.source(config.data).load(config.stage_dir / "images")
-    config = replace(config, data=config.data.fitted_to(images))
-    check_images(config, images)
-    with open_dashboard(
-        config.wandb.mode,
-        project=config.wandb.project,
-        run_dir=config.run_dir,
-        config=config.values,
-        group=f"{config.method.name}-{config.data.name}",
-        name=f"{config.method.name}-{config.data.name}-{config.seed}",
-        timeout=config.wandb.timeout,
-    ) as dashboard:
-        steps = run_stages(config, images, dashboard.record)
-        metrics = write_outputs(_finished(config, images, steps), config.run_dir)
-        dashboard.finish(metrics, config.run_dir / "report.html")
-    _say(metrics, config.run_dir, time.monotonic() - began)
+    with logging_to(config.run_dir):
+        images = config.source(config.data).load(config.stage_dir / "images")
+        config = replace(config, data=config.data.fitted_to(images))
+        check_images(config, images)
+        with open_dashboard(
+            config.wandb.mode,
+            project=config.wandb.project,
+            run_dir=config.run_dir,
+            config=config.values,
+            group=f"{config.method.name}-{config.data.name}",
+            name=f"{config.method.name}-{config.data.name}-{config.seed}",
+            timeout=config.wandb.timeout,
+        ) as dashboard:
+            steps = run_stages(config, images, dashboard.record)
+            metrics = write_outputs(_finished(config, images, steps), config.run_dir)
+            dashboard.finish(metrics, config.run_dir / "report.html")
+        _say(metrics, config.run_dir, time.monotonic() - began)
     return metrics
 
 
@@ -67,7 +68,8 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
             )
 
 
-def start_log(run_dir: Path) -> None:
+@contextmanager
+def logging_to(run_dir: Path) -> Iterator[None]:
     """Log to the terminal, and with times to `run_dir`/clusterlab.log.
 
     Raises:
@@ -83,9 +85,17 @@ def start_log(run_dir: Path) -> None:
     terminal.setFormatter(logging.Formatter("%(message)s"))
     root = logging.getLogger("clusterlab")
     root.setLevel(logging.INFO)
-    root.handlers[:] = [file, terminal]
     for chatty in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    handlers = (file, terminal)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
 
 
 def _finished(config: RunConfig, images: ImageSet, steps: list[Step]) -> FinishedRun:

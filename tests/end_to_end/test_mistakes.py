@@ -1,6 +1,10 @@
 """A mistake in the command is one line that names what to change, and exit code 2."""
 
+import sys
+
 import pytest
+
+from clusterlab.__main__ import main
 
 
 @pytest.mark.parametrize(
@@ -33,15 +37,35 @@ import pytest
         (["data.protocol=split"], ["protocol"]),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_two(command, words, said):
+def test_a_mistake_is_one_line_and_exit_code_two(words, said, mistake):
     import torch
 
     if words == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    lines = [line for line in command(*words, "wandb.mode=disabled", code=2).splitlines() if line]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("clusterlab: ")
+    code, output = mistake(*words)
+    lines = [line for line in output.splitlines() if line.startswith("clusterlab: ")]
+    assert (code, len(lines)) == (2, 1), output
+    assert "Traceback" not in output
     assert all(part in lines[0] for part in said), lines[0]
+
+
+@pytest.fixture
+def mistake(tmp_path, monkeypatch, capfd):
+    """The command in this process, because starting one costs seconds; answers with exit code and output."""
+
+    def run(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["clusterlab", *words, "wandb.mode=disabled"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, "".join(capfd.readouterr())
+
+    return run
+
+
+def test_the_command_itself_answers_so(command):
+    lines = command("num_clusters=1", code=2).splitlines()
+    assert lines == ["clusterlab: num_clusters=1 is too few: use 2 or more"]
 
 
 def test_debug_shows_the_traceback(command):

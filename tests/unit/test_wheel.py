@@ -1,6 +1,7 @@
 """What is installed from the wheel is whole: code, configs, and the page of the report."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -53,13 +54,14 @@ def test_the_wheel_holds_nothing_but_the_package_and_its_licence(unpacked):
 
 
 def test_the_command_from_the_wheel_reads_the_configs_of_the_wheel(tmp_path, unpacked):
-    config = unpacked / "clusterlab" / "conf" / "config.yaml"
+    shutil.copytree(unpacked, tmp_path / "site")
+    config = tmp_path / "site" / "clusterlab" / "conf" / "config.yaml"
     marked = config.read_text(encoding="utf-8").replace("\nseed: 0\n", f"\nseed: {MARK}\n")
     assert str(MARK) in marked
     config.write_text(marked, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "clusterlab", "--cfg", "job"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(unpacked)}, text=True, capture_output=True, timeout=120,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, text=True, capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"seed: {MARK}" in done.stdout

@@ -11,7 +11,6 @@ from clusterlab.artifacts import Baseline, Embeddings
 from clusterlab.kmeans import kmeans_centres, nearest_centre
 from clusterlab.stage import PartSettings, Stage, Work
 
-
 BLOCK = 8192
 """Rows taken to floats at a time."""
 

@@ -9,6 +9,11 @@ def test_names_are_numbered_alphabetically():
     assert labels.values.tolist() == [2, 0, 2, 1]
 
 
+def test_an_unknown_class_is_minus_one_and_has_no_name():
+    labels = from_names([None, "dog", "ape", None])
+    assert (labels.names, labels.values.tolist()) == (("ape", "dog"), [-1, 1, 0, -1])
+
+
 def test_numbers_with_gaps_become_contiguous_and_negative_ones_unknown():
     labels = from_numbers(np.array([7, 3, -1, 7, -5], dtype=np.int16))
     assert labels.names == ("3", "7")

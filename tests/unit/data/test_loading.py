@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,22 @@ def test_pools_follow_the_protocol(tmp_path: Path, settings_of):
     assert (split.train_index.tolist(), split.eval_index.tolist()) == ([0, 1, 2, 3, 4, 5], [6, 7])
     both = load_images(originals(), settings_of("folder", protocol="all"), tmp_path)
     assert both.train_index.tolist() == both.eval_index.tolist() == list(range(8))
+
+
+def test_unlabelled_images_are_for_features_alone_under_either_protocol(tmp_path: Path, settings_of):
+    source = replace(originals(), splits=split_sizes(train=3, test=2, unlabeled=3))
+    split = load_images(source, settings_of("folder", protocol="split"), tmp_path)
+    pools = (split.pretext_index, split.train_index, split.eval_index)
+    assert [pool.tolist() for pool in pools] == [[0, 1, 2, 5, 6, 7], [0, 1, 2], [3, 4]]
+    both = load_images(source, settings_of("folder", protocol="all"), tmp_path)
+    pools = (both.pretext_index, both.train_index, both.eval_index)
+    assert [pool.tolist() for pool in pools] == [list(range(8)), list(range(5)), list(range(5))]
+
+
+@pytest.mark.parametrize("protocol", ["split", "all"])
+def test_without_unlabelled_images_features_are_trained_on_what_all_is_trained_on(tmp_path, settings_of, protocol):
+    images = load_images(originals(), settings_of("folder", protocol=protocol), tmp_path)
+    assert images.pretext_index.tolist() == images.train_index.tolist()
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ def test_no_limit_takes_everything_in_order():
 
 
 def test_each_split_is_limited_on_its_own():
-    splits = ("test",) * 5 + ("train",) * 20
+    splits = ("test",) * 5 + ("train",) * 20 + ("unlabeled",) * 30
     chosen = subset(splits, 8)
     assert chosen == sorted(set(chosen))
-    assert Counter(splits[i] for i in chosen) == {"train": 8, "test": 5}
+    assert Counter(splits[i] for i in chosen) == {"train": 8, "test": 5, "unlabeled": 8}
 
 
 def test_the_subset_is_spread_over_files_sorted_by_class():

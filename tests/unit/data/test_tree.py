@@ -91,6 +91,12 @@ def test_a_stamp_follows_size_time_and_permissions(tmp_path: Path):
         (("test/cat/1", "train/dog/1"), ("test", "train"), ("cat", "dog")),
         (("train/cat/1", "train/dog/1"), ("train", "train"), ("cat", "dog")),
         (("test/1", "train/2"), ("test", "train"), None),
+        (("test/b/1", "train/a/1", "unlabeled/1"), ("test", "train", "unlabeled"), ("a", "b")),
+        (("train/a/1", "train/b/1", "unlabeled/x/y/1"), ("train", "train", "unlabeled"), ("a", "b")),
+        (("train/a/1", "unlabeled/b/1"), ("train", "unlabeled"), None),
+        (("train/a/1", "train/b/1", "unlabeled"), ("train",) * 3, None),
+        (("cat/1", "unlabeled/1"), ("train", "train"), ("cat", "unlabeled")),
+        (("unlabeled/1", "unlabeled/2"), ("train", "train"), None),
         (("cat/1", "test/1", "train/1"), ("train",) * 3, ("cat", "test", "train")),
         (("test/cat/1", "train/dog/1", "val/cat/1"), ("train",) * 3, None),
         (("cat/1", "cat/2"), ("train", "train"), None),
@@ -110,6 +116,12 @@ def test_labels_follow_the_class_folders_of_both_splits():
     labels = layout_of(("test/dog/1", "train/cat/1", "train/dog/1")).labels
     assert labels is not None
     assert labels.values.tolist() == [1, 0, 1]
+
+
+def test_what_lies_in_unlabeled_has_no_label():
+    labels = layout_of(("test/dog/1", "train/cat/1", "unlabeled/1", "unlabeled/dog/1")).labels
+    assert labels is not None
+    assert labels.values.tolist() == [1, 0, -1, -1]
 
 
 def test_a_folder_without_images_is_named_with_what_was_looked_for(tmp_path: Path):

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from clusterlab.features.simclr import simclr_loss
+from clusterlab.features.simclr import SimCLR, SimCLRSettings, simclr_loss
+from clusterlab.models.optim import OptimiserSettings
 
 
 def waves():
@@ -79,3 +81,14 @@ def test_accuracy_is_the_share_of_anchors_whose_other_view_is_nearest():
 def test_misaligned_views_are_refused():
     with pytest.raises(Exception, match=r"shape|dimension|type"):
         simclr_loss(torch.eye(4), torch.eye(4)[:3], temperature=0.1, symmetric=False)
+
+
+def test_features_are_trained_on_the_unlabelled_split_too(work):
+    splits = ("train",) * 30 + ("test",) * 20 + ("unlabeled",) * 10
+    optimiser = OptimiserSettings(name="sgd", lr=0.1, weight_decay=0, momentum=0, schedule="constant", final_lr_ratio=1)
+    settings = SimCLRSettings(
+        name="simclr", max_epochs=1, batch_size=8, optimiser=optimiser, temperature=0.1, symmetric=False,
+        projection_dim=4,
+    )  # fmt: skip
+    stage = SimCLR(settings=settings, work=replace(work, images=replace(work.images, splits=splits)))
+    assert stage.pool().tolist() == [*range(30), *range(50, 60)]

@@ -131,6 +131,16 @@ def test_images_that_leak_between_the_splits_are_named(make_run):
     assert any(warning.startswith("In both splits, pixel for pixel: 1 image.") for warning in summary["warnings"])
 
 
+def test_a_twin_in_the_unlabelled_split_flatters_no_score(make_run):
+    run = make_run()
+    splits = ("train", "train", "train", "test", "unlabeled", *run.images.splits[5:])
+    run = replace(run, images=replace(run.images, splits=splits), neighbours=None)
+    run.images.pixels[4] = run.images.pixels[3]
+    summary = summary_of(run)
+    assert summary["duplicates"] == 1
+    assert not any("In both splits" in warning for warning in summary["warnings"])
+
+
 def test_unreadable_files_are_counted_and_named(make_run):
     run = make_run()
     run = replace(run, images=replace(run.images, unreadable=(("a.jpg", "truncated"), ("b.jpg", "empty"))))

@@ -31,4 +31,13 @@ def test_protocol_says_what_was_trained_on_and_scored(make_run):
     images = make_run(40, num_clusters=2).images
     assert protocol(images) == "trained on the 30 images of the train split, scored on the 10 of the test split"
     assert protocol(replace(images, protocol="all")) == "trained and scored on all 40 images"
+    scored = tuple("unlabeled" if split == "train" else split for split in images.splits[:20]) + images.splits[20:]
+    images = replace(images, splits=scored)
+    rest = "; the 15 of the unlabeled split are for features only"
+    assert protocol(images) == (
+        f"trained on the 15 images of the train split, scored on the 10 of the test split{rest}"
+    )
+    assert protocol(replace(images, protocol="all")) == (
+        f"trained and scored on the 25 images of the train and the test split{rest}"
+    )
     assert kind_of_images(images) == "40 grey images of 8 × 8 pixels"

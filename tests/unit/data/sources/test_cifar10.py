@@ -10,8 +10,10 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from torchvision.datasets import CIFAR10
 
+from clusterlab.data.official import fetch_and_extract
 from clusterlab.errors import UserError
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -108,7 +110,7 @@ def test_the_root_may_be_the_folder_of_the_batches_under_any_name(load, official
 def test_the_second_load_resizes_nothing(load, official: Path, monkeypatch):
     first = load("cifar10", root=official, image_size=16)
     assert first.pixels.shape == (24, 3, 16, 16)
-    monkeypatch.setattr("clusterlab.data.sources.cifar10.square_array", None)
+    monkeypatch.setattr("clusterlab.data.cifar.square_array", None)
     assert np.array_equal(load("cifar10", root=official, image_size=16).pixels, first.pixels)
 
 
@@ -136,11 +138,9 @@ def test_a_damaged_archive_is_refused(load, archive: Path):
 
 
 def test_an_archive_that_another_job_extracted_meanwhile_is_not_extracted_again(archive: Path, official: Path):
-    from clusterlab.data.sources.cifar10 import _provide
-
     shutil.copytree(official / CIFAR10.base_folder, archive / CIFAR10.base_folder)
     before = sorted((archive / CIFAR10.base_folder).rglob("*"))
-    _provide(archive, download=False)
+    fetch_and_extract(CIFAR10, archive, FileLock(archive / ".lock"))
     assert sorted((archive / CIFAR10.base_folder).rglob("*")) == before
 
 
