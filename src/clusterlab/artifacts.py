@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -109,10 +110,10 @@ def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: M
     for spec in dataclasses.fields(artifact):
         value = getattr(artifact, spec.name)
         if isinstance(value, Tensor):
-            tensors[spec.name] = value.detach().cpu().contiguous()
+            tensors[spec.name] = _own(value)
         elif isinstance(value, dict):
             values[spec.name] = "state"
-            tensors |= {f"{spec.name}/{name}": t.detach().cpu().contiguous().clone() for name, t in value.items()}
+            tensors |= {f"{spec.name}/{name}": _own(tensor) for name, tensor in value.items()}
         else:
             values[spec.name] = value
     temporary = folder.with_name(f"{folder.name}.tmp")
@@ -159,6 +160,11 @@ def sync_folder(folder: Path) -> None:
     for path in folder.iterdir():
         _sync(path)
     _sync(folder)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return the values in memory of their own: safetensors refuses tensors that share some."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _sync(path: Path) -> None:

@@ -105,7 +105,9 @@ def test_an_empty_folder_a_file_and_nothing_are_refused_each_in_one_line(load, t
 
 def test_protocol_split_without_a_test_folder_is_refused(load, write_image, tmp_path: Path):
     write_image(tmp_path / "album" / "x.png")
-    with pytest.raises(UserError, match=r"album has no test split \(.*train/, test/ or unlabeled/\).*data\.protocol=all"):
+    with pytest.raises(
+        UserError, match=r"album has no test split \(.*train/, test/ or unlabeled/\).*data\.protocol=all"
+    ):
         load("folder", root=tmp_path / "album", protocol="split")
 
 
