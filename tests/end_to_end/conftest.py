@@ -1,38 +1,6 @@
-"""Runs the command as a person would, in a process of its own, on settings small enough for a test."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-SMALL = (
-    "data.limit=300", "backbone.width=8", "features.max_epochs=3", "features.batch_size=64", "head.max_epochs=3",
-    "student.max_epochs=3", "student.batch_size=64", "student.threshold=0.2", "map.max_images=60",
-    "baseline.restarts=1", "wandb.mode=disabled", "trainer=cpu",
-)  # fmt: skip
-
-
-class Command:
-    """`python -m clusterlab …` in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
-        environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1"}
-        return subprocess.Popen(
-            [sys.executable, "-m", "clusterlab", *overrides],
-            cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def __call__(self, *overrides: str, code: int = 0) -> str:
-        process = self.start(*overrides)
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == code, output
-        return output
+from command_line import Command
 
 
 @pytest.fixture

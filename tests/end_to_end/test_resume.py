@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import SMALL
+from command_line import SMALL, Command
 
 STAGES = ("features", "embeddings", "neighbours", "baseline", "head", "student", "map")
 TRAINED = ("features", "head", "student")
@@ -13,8 +13,6 @@ TRAINED = ("features", "head", "student")
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    from conftest import Command
-
     folder = tmp_path_factory.mktemp("unbroken")
     Command(folder)(*SMALL)
     return folder

@@ -1,5 +1,6 @@
 """The shipped experiments have the numbers of the rows of the papers' tables that they name."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ CONF = Path(__file__).parents[2] / "conf"
 SCAN = ("scan_cifar10", "scan_cifar100_20", "scan_stl10")
 
 
-@pytest.fixture
-def experiment(tmp_path: Path):
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+
+    @cache
     def experiment(name: str) -> RunConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("config", overrides=[f"experiment={name}", f"data.root={tmp_path}"])
+            composed = compose("config", overrides=[f"experiment={name}", f"data.root={root}"])
         return parse(OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
 
     return experiment

@@ -98,8 +98,8 @@ def test_what_depends_on_a_change_is_made_again_and_nothing_else(config, digit_i
 def test_other_images_and_another_protocol_give_other_keys_and_labels_do_not(config, digit_images):
     keys = [step.key for step in run(config, digit_images)]
     assert [step.key for step in run(config, replace(digit_images, sealed_labels=None))] == keys
-    assert [step.key for step in run(config, replace(digit_images, fingerprint="others"))][0] != keys[0]
-    assert [step.key for step in run(config, replace(digit_images, protocol="all"))][0] != keys[0]
+    assert run(config, replace(digit_images, fingerprint="others"))[0].key != keys[0]
+    assert run(config, replace(digit_images, protocol="all"))[0].key != keys[0]
 
 
 def test_a_new_version_of_the_code_is_a_new_key(config, digit_images, monkeypatch):

@@ -59,9 +59,10 @@ def test_the_command_from_the_wheel_reads_the_configs_of_the_wheel(tmp_path, unp
     marked = config.read_text(encoding="utf-8").replace("\nseed: 0\n", f"\nseed: {MARK}\n")
     assert str(MARK) in marked
     config.write_text(marked, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
         [sys.executable, "-m", "clusterlab", "--cfg", "job"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, text=True, capture_output=True, timeout=120,
+        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"seed: {MARK}" in done.stdout

@@ -12,7 +12,7 @@ from clusterlab.rng import generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
 
 FEWEST = 5
-"""Fewer images than this are not worth a map."""
+"""Fewer images than this are not worth a map; nor are images that the network sees all alike, on which t-SNE crashes."""
 
 
 class MapSettings(PartSettings):
@@ -43,9 +43,9 @@ class DrawMap(Stage):
         order = torch.randperm(len(pool), generator=generator_for(work.seed, work.title))
         drawn = pool[order[: self.settings.max_images]].sort().values
         points = torch.full((len(work.images), 2), math.nan)
-        if len(drawn) >= FEWEST:
+        embeddings = self.assignments.embeddings[drawn].float()
+        if len(drawn) >= FEWEST and bool((embeddings != embeddings[0]).any()):
             perplexity = min(self.settings.perplexity, (len(drawn) - 1) / 3)
             model = TSNE(perplexity=perplexity, init="pca", random_state=seed_for(work.seed, work.title) % 2**32)
-            embeddings = self.assignments.embeddings[drawn].float().numpy()
-            points[drawn] = torch.from_numpy(model.fit_transform(embeddings)).float()
+            points[drawn] = torch.from_numpy(model.fit_transform(embeddings.numpy())).float()
         return Projection(points=points)

@@ -114,6 +114,15 @@ def test_collapse_names_the_setting_that_the_head_has(make_run):
     assert "entropy_weight" not in other["warnings"][0]
 
 
+def test_clusters_that_the_last_stage_lost_are_laid_to_its_charge(make_run):
+    run = with_clusters(make_run(), torch.arange(240) % 4, 10)
+    head = run.stages[-1]
+    student = replace(head, name="student", part="selflabel", clusters=torch.arange(240) % 4)
+    before = replace(head, clusters=torch.arange(240) % 10)
+    summary = summary_of(replace(run, stages=[run.stages[0], before, student]))
+    assert "a lower student.optimiser.lr (before it, head still used 10 clusters)" in summary["warnings"][0]
+
+
 def test_a_better_baseline_is_named(make_run):
     run = make_run()
     classes = torch.from_numpy(run.images.sealed_labels.values)

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from conftest import SMALL
+from command_line import SMALL
 
 
 def clusters(folder):
