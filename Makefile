@@ -1,7 +1,8 @@
 # Everything runs in .venv, which is made on first use. PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
 BIN := .venv/bin
-export OMP_WAIT_POLICY ?= PASSIVE
+# Idle threads of torch spin only briefly: other processes use the same cores.
+export GOMP_SPINCOUNT ?= 10000
 INSTALLED := .venv/.installed
 
 .PHONY: run test test-slow check lint types format benchmark clean

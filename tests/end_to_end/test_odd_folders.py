@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import SMALL, Command
 from PIL import Image
 
 from clusterlab.artifacts import load
 from clusterlab.output.safe_text import original_text
-from command_line import SMALL, Command
 
 WORDS = (
     *(word for word in SMALL if not word.startswith("data.limit")),

@@ -4,7 +4,6 @@ import shutil
 import time
 
 import pytest
-
 from command_line import SMALL, Command
 
 STAGES = ("features", "embeddings", "neighbours", "baseline", "head", "student", "map")

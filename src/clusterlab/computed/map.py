@@ -12,7 +12,7 @@ from clusterlab.rng import generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
 
 FEWEST = 5
-"""Fewer images than this are not worth a map; nor are images that the network sees all alike, on which t-SNE crashes."""
+"""Fewer images than this are not worth a map."""
 
 
 class MapSettings(PartSettings):
@@ -44,6 +44,7 @@ class DrawMap(Stage):
         drawn = pool[order[: self.settings.max_images]].sort().values
         points = torch.full((len(work.images), 2), math.nan)
         embeddings = self.assignments.embeddings[drawn].float()
+        # t-SNE crashes the process on embeddings that are all equal.
         if len(drawn) >= FEWEST and bool((embeddings != embeddings[0]).any()):
             perplexity = min(self.settings.perplexity, (len(drawn) - 1) / 3)
             model = TSNE(perplexity=perplexity, init="pca", random_state=seed_for(work.seed, work.title) % 2**32)

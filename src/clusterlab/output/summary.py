@@ -92,7 +92,7 @@ def _stage(stage: StageRecord, labels: Labels | None, pool: Int[Tensor, " e"]) -
 
 def _spread(run: FinishedRun) -> str | None:
     """The setting that keeps images spread over clusters: of the stage that lost clusters, or of the head."""
-    used = [(stage.name, len(stage.clusters.unique())) for stage in run.stages if stage.clusters is not None]
+    used = [(stage.name, len(torch.unique(stage.clusters))) for stage in run.stages if stage.clusters is not None]
     if len(used) > 1 and used[-2][1] > used[-1][1]:
         return f"a lower {used[-1][0]}.optimiser.lr (before it, {used[-2][0]} still used {used[-2][1]} clusters)"
     head = run.config.get("head")
