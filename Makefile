@@ -1,8 +1,6 @@
 # Everything runs in .venv, which is made on first use. PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
 BIN := .venv/bin
-# Idle threads of torch spin only briefly: other processes use the same cores.
-export GOMP_SPINCOUNT ?= 10000
 INSTALLED := .venv/.installed
 
 .PHONY: run test test-slow check lint types format benchmark clean
@@ -11,7 +9,7 @@ run: $(INSTALLED)  ## SCAN on the digits, the default method and data
 	$(BIN)/python -m clusterlab
 
 test: $(INSTALLED)  ## all tests but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal  # two processes of one thread each
 
 test-slow: $(INSTALLED)  ## the slow tests: minutes each
 	$(BIN)/python -m pytest -m slow

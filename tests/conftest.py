@@ -1,4 +1,4 @@
-"""Shapes in the types are checked while tests run; threads are limited, because test machines are small."""
+"""Shapes in the types are checked while tests run; one thread, because several test processes share a small machine."""
 
 import os
 
@@ -10,4 +10,4 @@ install_import_hook("clusterlab", "beartype.beartype(conf=beartype.BeartypeConf(
 
 import torch  # noqa: E402
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)

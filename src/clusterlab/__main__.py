@@ -60,8 +60,6 @@ def _run_in_own_process(overrides: list[str]) -> None:
 def main() -> None:
     """Compose the config and run it; a person's mistake is one line and exit code 2."""
     _keep_large_blocks()
-    # Idle threads spin only briefly: long spinning makes small steps many times slower where others use the cores.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions over instead of printing them
     STARTED_JOBS.clear()
     FAILED_JOBS.clear()
