@@ -12,7 +12,6 @@ It is written under a temporary name, synced and renamed: what has its final nam
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from clusterlab.durable import sync, sync_folder
 
 State = dict[str, Tensor]
 """A module's state dict."""
@@ -129,7 +130,7 @@ def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: M
     )
     sync_folder(temporary)
     temporary.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def load(folder: Path) -> tuple[Artifact, dict[str, Any]]:
@@ -155,24 +156,9 @@ def load(folder: Path) -> tuple[Artifact, dict[str, Any]]:
         raise DamagedArtifactError(f"{folder}: {error}") from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the files of `folder`, and their names, to the disk."""
-    for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
-
-
 def _own(tensor: Tensor) -> Tensor:
     """Return the values in memory of their own: safetensors refuses tensors that share some."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

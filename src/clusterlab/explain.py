@@ -1,9 +1,10 @@
 """Turns what Hydra says of a mistyped command into one line that names the word to change."""
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from clusterlab.registry import nearest
 
 Compose = Callable[[list[str]], dict[str, Any]]
 
@@ -21,7 +22,7 @@ def explain(error: Exception, arguments: Sequence[str], compose: Compose) -> str
         return _unknown_key(match[1], arguments, compose)
     if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
         options = re.findall(r"^\t(\S+)", text.split("Config search path")[0], flags=re.MULTILINE)
-        return f"{match[1]}={match[2]} is not known{_did_you_mean(match[2], options)}; choices: {', '.join(options)}"
+        return f"{match[1]}={match[2]} is not known{nearest(match[2], options)}; choices: {', '.join(options)}"
     if "No match in the defaults list" in text or "Could not find" in text:
         return _unknown_key(
             next((a.split("=")[0] for a in arguments if a.split("=")[0] in text), ""), arguments, compose
@@ -44,14 +45,9 @@ def _unknown_key(key: str, arguments: Sequence[str], compose: Compose) -> str:
             where = ".".join(parts[:depth])
             wrong = ".".join(parts[: depth + 1])
             place = f"settings of {where}" if where else "settings"
-            return f"{wrong} is not a setting{_did_you_mean(part, known)}; {place}: {', '.join(known)}"
+            return f"{wrong} is not a setting{nearest(part, known)}; {place}: {', '.join(known)}"
         node = node[part]
     return f"{key} cannot be set like this"
 
 
 GROUPS = ("method", "data", "backbone", "features", "head", "student", "trainer", "experiment")
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,7 +1,6 @@
 """Stages that train a network: fit with Lightning, going on where a killed run stopped, then export an artifact."""
 
 import logging
-import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import ImageDataModule, Pixels
 from clusterlab.data.views import View, make_view
+from clusterlab.durable import replacing
 from clusterlab.history import History
 from clusterlab.models.optim import OptimiserSettings, make_optimiser, make_schedule
 from clusterlab.progress import EpochProgress, Stopwatch
@@ -189,9 +189,5 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
         """Replace the file at `path`."""
-        temporary = Path(f"{path}.tmp")
-        with temporary.open("wb") as file:
-            torch.save(dict(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(Path(path)) as temporary:
+            torch.save(dict(checkpoint), temporary)

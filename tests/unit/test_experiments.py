@@ -22,7 +22,9 @@ def experiment(tmp_path_factory):
     def experiment(name: str) -> RunConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("config", overrides=[f"experiment={name}", f"data.root={root}"])
-        return parse(OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        # A folder of images does not know how many classes it has.
+        return parse(values | {"num_clusters": values["num_clusters"] or 2})
 
     return experiment
 

@@ -30,11 +30,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 
-from clusterlab.artifacts import sync_folder
 from clusterlab.data.decode import DECODE_VERSION, UnreadableImageError, quiet_pillow
 from clusterlab.data.images import Split
 from clusterlab.data.originals import Originals
 from clusterlab.data.parallel import InOrder
+from clusterlab.durable import sync_folder
 from clusterlab.errors import UserError
 from clusterlab.progress import track
 

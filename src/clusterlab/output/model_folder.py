@@ -14,7 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clusterlab.artifacts import State, sync_folder
+from clusterlab.artifacts import State
+from clusterlab.durable import sync_folder
 from clusterlab.errors import UserError
 from clusterlab.output.prototypes import Prototypes
 

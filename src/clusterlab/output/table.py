@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from clusterlab.artifacts import Assignments
 from clusterlab.data.images import ImageSet, Labels
-from clusterlab.output.atomic import replacing, write_text
+from clusterlab.durable import replacing, write_text
 from clusterlab.output.duplicates import first_twins
 from clusterlab.output.prototypes import Choice, Prototypes, distances
 from clusterlab.output.safe_text import safe_text

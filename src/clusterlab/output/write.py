@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from clusterlab.durable import replacing, write_text
 from clusterlab.evaluation.labels import true_labels
-from clusterlab.output.atomic import replacing, write_text
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.gallery import typical_images
 from clusterlab.output.model_folder import SavedModel, write_model

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterlab.output.atomic import replacing, write_text
+from clusterlab.durable import replacing, write_text
 
 
 def test_text_replaces_what_was_there_and_leaves_nothing_else(tmp_path: Path):
