@@ -29,7 +29,7 @@ format: $(INSTALLED)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same work
-	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/augmentation.py --json benchmarks/results/augmentation.json
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
