@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).parents[2] / "src"
 READER = "clusterlab.evaluation.labels"
-MAY_IMPORT_READER = ("clusterlab.evaluation", "clusterlab.output", "clusterlab.pipeline")
+MAY_IMPORT_READER = ("clusterlab.evaluation", "clusterlab.output")
 
 
 def module_name(path: Path) -> str:
