@@ -1,6 +1,5 @@
 """Stages that train a network: fit with Lightning, going on where a killed run stopped, then export an artifact."""
 
-import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -25,8 +24,6 @@ from clusterlab.models.optim import OptimiserSettings, make_optimiser, make_sche
 from clusterlab.progress import EpochProgress, Stopwatch
 from clusterlab.rng import generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
-
-log = logging.getLogger(__name__)
 
 
 class TrainedSettings(PartSettings):
