@@ -21,6 +21,7 @@ VIEWS = {
         "flip_probability": 0.0, "num_operations": 2, "operations": {"identity": [0, 0], "contrast": [0.5, 0.95]},
         "cutout_length": 2,
     },
+    "randaugment": {"num_operations": 2, "ranges": {"contrast": [0.3, 0.9]}, "cutout_share": 0.3},
 }  # fmt: skip
 
 

@@ -2,27 +2,36 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 
 from clusterlab.data.images import ImageSet
 from clusterlab.data.sources.base import Source, SourceSettings
 from clusterlab.registry import find
 
-CONF = Path(__file__).parents[3] / "conf" / "data"
+CONF = Path(__file__).parents[3] / "conf"
+
+
+@cache
+def shipped(name: str) -> dict[str, Any]:
+    """`data=NAME` as the command line composes it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values = OmegaConf.to_container(compose("config", overrides=[f"data={name}"]).data)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 @pytest.fixture
 def settings_of() -> Callable[..., SourceSettings]:
     def settings(name: str, **changes: Any) -> SourceSettings:
-        values = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")) | changes
-        values.pop("defaults", None)
-        return find("data", name, Source).Settings.model_validate_json(json.dumps(values))
+        return find("data", name, Source).Settings.model_validate_json(json.dumps(shipped(name) | changes))
 
     return settings
 

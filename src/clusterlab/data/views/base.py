@@ -38,11 +38,16 @@ class Normalise:
 
         Refuses another number of channels than mean and std have.
         """
-        if values.shape[1] != len(self._scale):
-            raise ValueError(f"images of {values.shape[1]} channels, mean and std of {len(self._scale)}")
+        require_channels(values, len(self._scale))
         # Kept where it was last used: a copy to a GPU in every step would cost more than the arithmetic.
         self._scale, self._shift = self._scale.to(values.device), self._shift.to(values.device)
         return values.float().mul_(self._scale).add_(self._shift)
+
+
+def require_channels(images: Tensor, channels: int) -> None:
+    """Refuse images (b, c, y, x) of another number of channels than mean and std have."""
+    if images.shape[1] != channels:
+        raise ValueError(f"images of {images.shape[1]} channels, mean and std of {channels}")
 
 
 def uniform(generator: Generator, shape: tuple[int, ...], low: float, high: float) -> Float[Tensor, "..."]:

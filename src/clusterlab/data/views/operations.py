@@ -1,4 +1,4 @@
-"""The operations of the strong family by name, each a function of images and one magnitude per sample.
+"""The operations of the strong families by name, each a function of images and one magnitude per sample.
 
 All are equal to the Pillow operations of the papers in every pixel, for colour and for grey images.
 """

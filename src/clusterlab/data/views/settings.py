@@ -1,6 +1,6 @@
-"""Settings of the augmentation families; their values stand in conf/data/<name>.yaml: they suit the data."""
+"""Settings of the augmentation families; their values suit the data and stand in conf/data/<name>.yaml and views/."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -9,6 +9,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -45,6 +46,17 @@ _LIMITS: dict[OperationName, tuple[float, float]] = {
 }
 
 
+def _within_limits(ranges: dict[OperationName, Range]) -> dict[OperationName, Range]:
+    for name, bounds in ranges.items():
+        lowest, highest = _LIMITS.get(name, bounds)
+        if bounds[0] < lowest or bounds[1] > highest:
+            raise ValueError(f"{name} goes from {lowest:g} to {highest:g}, not {bounds[0]:g} to {bounds[1]:g}")
+    return ranges
+
+
+OperationRanges = Annotated[dict[OperationName, Range], AfterValidator(_within_limits)]
+
+
 class ContrastiveSettings(Settings):
     """SimCLR's family: crop and resize, flip, colour jitter, grey, blur."""
 
@@ -78,7 +90,7 @@ class StrongSettings(Settings):
     flip_probability: Probability
     num_operations: NonNegativeInt
     """Operations per image, drawn with replacement."""
-    operations: dict[OperationName, Range]
+    operations: OperationRanges
     """Range of each operation's magnitude in its own unit: degrees, level, factor, slope, share of the side
     or bits (rounded down). Rotation, shear and translation then go either way with equal chance."""
     cutout_length: NonNegativeInt
@@ -88,19 +100,43 @@ class StrongSettings(Settings):
     def _check_operations(self) -> "StrongSettings":
         if self.num_operations > 0 and not self.operations:
             raise ValueError(f"num_operations is {self.num_operations}, but there are no operations to draw")
-        for name, bounds in self.operations.items():
-            lowest, highest = _LIMITS.get(name, bounds)
-            if bounds[0] < lowest or bounds[1] > highest:
-                raise ValueError(f"{name} goes from {lowest:g} to {highest:g}, not {bounds[0]:g} to {bounds[1]:g}")
         return self
 
 
+class RandAugmentSettings(Settings):
+    """FixMatch's strong family: a few of strong's operations, cutout, then the weak family's flip and shift."""
+
+    num_operations: NonNegativeInt
+    """Operations per image, drawn with replacement from `strong.operations`."""
+    ranges: OperationRanges
+    """Ranges of magnitudes that take the place of those in `strong.operations`, in the same units."""
+    cutout_share: Probability
+    """Longest side of the square that is cut out, as a share of the stored image's width; 0 for none."""
+
+
 class ViewSettings(Settings):
-    """The side of the images that the network sees, and the three families."""
+    """The side of the images that the network sees, and the four families."""
 
     size: PositiveInt | None
-    """Pixels; smaller than the stored image_size means a random (weak, strong) or central (plain) crop.
+    """Pixels; smaller than the stored image_size means a random (weak, strong, randaugment) or central (plain) crop.
     Null: as stored."""
     contrastive: ContrastiveSettings
     weak: WeakSettings
     strong: StrongSettings
+    randaugment: RandAugmentSettings
+
+    # Its `info` is a ValidationInfo, a protocol that cannot be checked while tests run.
+    @field_validator("randaugment")
+    @classmethod
+    def _check_randaugment(cls, randaugment: RandAugmentSettings, info: Any) -> RandAugmentSettings:
+        if "strong" not in info.data:  # it is refused itself
+            return randaugment
+        operations = info.data["strong"].operations
+        if unknown := [name for name in randaugment.ranges if name not in operations]:
+            raise ValueError(
+                f"ranges has {', '.join(unknown)}, which is not among strong.operations: "
+                "take it out of both or keep it in both"
+            )
+        if randaugment.num_operations > 0 and not operations:
+            raise ValueError(f"num_operations is {randaugment.num_operations}, but strong.operations has none to draw")
+        return randaugment

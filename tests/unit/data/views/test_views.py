@@ -6,7 +6,7 @@ import torch
 from clusterlab.data.views import make_view
 from clusterlab.data.views.settings import ViewSettings
 
-FAMILIES = ["plain", "contrastive", "weak", "strong"]
+FAMILIES = ["plain", "contrastive", "weak", "strong", "randaugment"]
 RANDOM = FAMILIES[1:]
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -41,6 +41,7 @@ def settings(size: int | None = 16) -> ViewSettings:
             },
             "weak": {"flip_probability": 0.5, "padding": 2},
             "strong": {"flip_probability": 0.5, "num_operations": 3, "operations": operations, "cutout_length": 8},
+            "randaugment": {"num_operations": 3, "ranges": {"rotate": (-20.0, 20.0)}, "cutout_share": 0.5},
         }
     )
 
