@@ -1,6 +1,7 @@
 """Runs a network over every image, un-augmented, where nothing is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +10,6 @@ from torch.nn import functional as F
 
 from clusterlab.artifacts import Assignments
 from clusterlab.data.datamodule import Pixels
-from clusterlab.data.views import make_view
 from clusterlab.models.classifier import Classifier, only_head
 from clusterlab.progress import track
 from clusterlab.stage import Work
@@ -30,17 +30,26 @@ def over_images(
     Returns each of forward's results over all images, in the order of `index`, on the CPU.
     """
     settings = work.trainer
-    plain = make_view("plain", work.data.views, mean=work.data.mean, std=work.data.std)
+    plain = work.view("plain")
     unused = torch.Generator(device=settings.device)
+    batches: list[tuple[Tensor, ...]] = []
+    with evaluating(network):
+        for part in track(torch.split(index, settings.inference_batch), title):
+            images = plain(pixels.take(part), unused).contiguous(memory_format=settings.memory_format)
+            with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.autocast_dtype is not None):
+                batches.append(tuple(result.cpu() for result in forward(images)))
+    return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put `network` into eval mode for a while."""
     was_training = network.training
     network.eval()
-    batches: list[tuple[Tensor, ...]] = []
-    for part in track(torch.split(index, settings.inference_batch), title):
-        images = plain(pixels.take(part), unused).contiguous(memory_format=settings.memory_format)
-        with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.autocast_dtype is not None):
-            batches.append(tuple(result.cpu() for result in forward(images)))
-    network.train(was_training)
-    return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def assign(network: Classifier, work: Work, pixels: Pixels) -> Assignments:
@@ -54,4 +63,29 @@ def assign(network: Classifier, work: Work, pixels: Pixels) -> Assignments:
     everything = torch.arange(len(work.images))
     probs, embeddings = over_images(network, work, everything, pixels=pixels, forward=forward, title=work.title)
     state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-    return Assignments(probs=probs, embeddings=embeddings, network=only_head(state, 0), normalise=network.normalise)
+    return Assignments(
+        probs=probs,
+        embeddings=embeddings,
+        network=only_head(state, 0),
+        hidden=network.heads.hidden,
+        normalise=network.normalise,
+    )
+
+
+def network_of(assignments: Assignments, work: Work) -> Classifier:
+    """Return the trained network that gave `assignments`.
+
+    Raises:
+        ValueError: it has another backbone than the stage.
+    """
+    network = Classifier(
+        backbone=work.network.build(),
+        clusters=work.num_clusters,
+        hidden=assignments.hidden,
+        normalise=assignments.normalise,
+    )
+    own = {name: value.shape for name, value in network.state_dict().items()}
+    if own != {name: value.shape for name, value in assignments.network.items()}:
+        raise ValueError("the clusters come from a network with another backbone")
+    network.load_state_dict(assignments.network)
+    return network

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from clusterlab.artifacts import Artifact
 from clusterlab.data.images import ImageSet
 from clusterlab.data.sources.base import SourceSettings
+from clusterlab.data.views import Family, View, make_view
 from clusterlab.models.build import NetworkSpec
 from clusterlab.settings import Settings
 from clusterlab.trainer import TrainerSettings
@@ -40,6 +41,13 @@ class Work:
     """The stage's name in progress bars and logs."""
     listener: Listener
 
+    def view(self, family: Family, **changes: Any) -> View:
+        """Return an augmentation family with the values that suit the data, `changes` in the place of some."""
+        views = self.data.views
+        if changes:
+            views = views.model_copy(update={family: getattr(views, family).model_copy(update=changes)})
+        return make_view(family, views, mean=self.data.mean, std=self.data.std)
+
 
 class Stage(ABC):
     """One part at work.
@@ -54,6 +62,8 @@ class Stage(ABC):
     version: ClassVar[int] = 1
     uses_network: ClassVar[bool] = False
     """Whether the result depends on the backbone's settings (not only through the inputs)."""
+    own_network: ClassVar[bool] = False
+    """Whether a backbone may be chosen for this stage alone, as `backbone` in its section; null: that of the run."""
     uses_num_clusters: ClassVar[bool] = False
     """Whether the result depends on the number of clusters."""
     uses_trainer: ClassVar[bool] = False

@@ -13,14 +13,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from clusterlab.artifacts import Artifact
-from clusterlab.data.datamodule import ImageDataModule, Pixels
-from clusterlab.data.views import View, make_view
+from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
+from clusterlab.data.views import Family, View
 from clusterlab.durable import replacing
 from clusterlab.history import History
-from clusterlab.models.optim import OptimiserSettings, make_optimiser, make_schedule
+from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
 from clusterlab.progress import EpochProgress, Stopwatch
 from clusterlab.rng import generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
@@ -61,8 +61,17 @@ class TrainedStage(Stage, LightningModule):
         """Return the sample indices to train on."""
         return self.work.images.train_index
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that the optimiser changes."""
+    def batches(self) -> EpochBatches:
+        """Return the sampler of positions in the pool."""
+        return ShuffledBatches(
+            size=len(self.pool()),
+            batch_size=self.part.batch_size,
+            purpose=(self.work.seed, self.work.title),
+            limit=self.work.trainer.max_steps_per_epoch,
+        )
+
+    def trained_parameters(self) -> Groups:
+        """Return the parameters that the optimiser changes, or groups of them."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def run(self) -> Artifact:
@@ -70,12 +79,7 @@ class TrainedStage(Stage, LightningModule):
         work, trainer_settings = self.work, self.work.trainer
         self.pixels = Pixels(work.images, trainer_settings.device)
         self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)
-        data = ImageDataModule(
-            pool=self.pool(),
-            batch_size=self.part.batch_size,
-            purpose=(work.seed, work.title),
-            limit=trainer_settings.max_steps_per_epoch,
-        )
+        data = ImageDataModule(pool=self.pool(), batches=self.batches())
         keeper = Keeper(work, self.epochs)
         trainer = Trainer(
             accelerator=trainer_settings.accelerator,
@@ -109,19 +113,20 @@ class TrainedStage(Stage, LightningModule):
         return self.work.trainer.epochs(self.part.max_epochs)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Lightning's hook: the optimiser and its schedule, stepped per epoch."""
-        optimiser = make_optimiser(self.part.optimiser, self.trained_parameters())
-        schedule = make_schedule(self.part.optimiser, optimiser, epochs=self.epochs)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        """Lightning's hook: the optimiser and its schedule."""
+        settings = self.part.optimiser
+        optimiser = make_optimiser(settings, self.trained_parameters())
+        moves = self.epochs * (len(self.batches()) if settings.interval == "step" else 1)
+        schedule = make_schedule(settings, optimiser, moves=moves)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": settings.interval}}
 
     def draws(self, purpose: str) -> torch.Generator:
         """Return the generator for one purpose of the current step."""
         return generator_for(self.work.seed, self.work.title, purpose, self.global_step, device=self.device)
 
-    def view(self, family: str) -> View:
-        """Return an augmentation family with the values that suit the data."""
-        data = self.work.data
-        return make_view(family, data.views, mean=data.mean, std=data.std)  # type: ignore[arg-type]
+    def view(self, family: Family, **changes: Any) -> View:
+        """Return an augmentation family with the values that suit the data, `changes` in the place of some."""
+        return self.work.view(family, **changes)
 
     def look(self, view: View, index: Int[Tensor, " b"], purpose: str) -> Tensor:
         """Return the images of `index` through `view`, with draws of their own, laid out for the network."""

@@ -4,6 +4,7 @@ A batch is a tensor of sample indices and nothing else, so there is no field in 
 taken by index: from one uint8 tensor on the training device, or from the memory map where the images are too large.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -32,17 +33,14 @@ class Pixels:
         return torch.from_numpy(self._mapped[index.cpu().numpy()]).to(self._device, non_blocking=True)
 
 
-class IndexBatches(Sampler[list[int]]):
-    """Shuffled batches of positions 0..n−1, another order each epoch, decided by seed and epoch alone.
+class EpochBatches(Sampler[list[int]]):
+    """Batches of positions 0..size−1, decided by `purpose` and the epoch alone."""
 
-    A pool smaller than a batch gives one batch of the whole pool; otherwise the incomplete last batch is dropped.
-    """
-
-    def __init__(self, *, size: int, batch_size: int, purpose: tuple[int | str, ...], limit: int | None) -> None:
-        self.batch_size = min(batch_size, size)
+    def __init__(self, *, size: int, batch_size: int, steps: int, purpose: tuple[int | str, ...]) -> None:
         self.size = size
+        self.batch_size = batch_size
+        self.steps = steps
         self.purpose = purpose
-        self.length = min(size // self.batch_size, limit or size)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -50,12 +48,40 @@ class IndexBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.steps
+
+    @abstractmethod
+    def order(self, generator: torch.Generator) -> Int[Tensor, " m"]:
+        """Return the positions of an epoch, batch after batch."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.size, generator=generator_for(*self.purpose, "order", self.epoch))
-        for start in range(0, self.length * self.batch_size, self.batch_size):
+        order = self.order(generator_for(*self.purpose, "order", self.epoch))
+        for start in range(0, self.steps * self.batch_size, self.batch_size):
             yield order[start : start + self.batch_size].tolist()
+
+
+class ShuffledBatches(EpochBatches):
+    """Every position at most once in an epoch, in another order each time.
+
+    A pool smaller than a batch gives one batch of the whole pool; otherwise the incomplete last batch is dropped.
+    """
+
+    def __init__(self, *, size: int, batch_size: int, purpose: tuple[int | str, ...], limit: int | None) -> None:
+        batch_size = min(batch_size, size)
+        steps = min(size // batch_size, limit or size)
+        super().__init__(size=size, batch_size=batch_size, steps=steps, purpose=purpose)
+
+    def order(self, generator: torch.Generator) -> Int[Tensor, " m"]:
+        """Return a permutation."""
+        return torch.randperm(self.size, generator=generator)
+
+
+class DrawnBatches(EpochBatches):
+    """Positions drawn with replacement: an epoch is a number of steps, not a pass over the pool."""
+
+    def order(self, generator: torch.Generator) -> Int[Tensor, " m"]:
+        """Return independent draws."""
+        return torch.randint(self.size, (self.steps * self.batch_size,), generator=generator)
 
 
 class _Pool(Dataset[Tensor]):
@@ -69,14 +95,12 @@ class _Pool(Dataset[Tensor]):
 
 
 class ImageDataModule(LightningDataModule):
-    """Serves the sample indices of `pool` for training."""
+    """Serves the sample indices of `pool` for training, in the batches that a sampler of positions decides."""
 
-    def __init__(
-        self, *, pool: Int[Tensor, " n"], batch_size: int, purpose: tuple[int | str, ...], limit: int | None
-    ) -> None:
+    def __init__(self, *, pool: Int[Tensor, " n"], batches: EpochBatches) -> None:
         super().__init__()
         self.pool = _Pool(pool)
-        self.batches = IndexBatches(size=len(pool), batch_size=batch_size, purpose=purpose, limit=limit)
+        self.batches = batches
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return batches of sample indices (int64, b)."""

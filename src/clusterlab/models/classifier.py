@@ -9,33 +9,50 @@ from clusterlab.models.backbones.base import Backbone
 
 
 class ClusterHeads(nn.Module):
-    """h independent linear heads as one batched product; each is initialised like `nn.Linear`."""
+    """h independent heads as one batched product per layer; each layer is initialised like `nn.Linear`.
 
-    def __init__(self, *, heads: int, features: int, clusters: int) -> None:
+    A head is one linear layer, or with `hidden` two and a ReLU between them.
+    """
+
+    def __init__(self, *, heads: int, features: int, clusters: int, hidden: int | None = None) -> None:
         super().__init__()
-        bound = features**-0.5
-        self.weight = nn.Parameter(torch.empty(heads, features, clusters).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(heads, clusters).uniform_(-bound, bound))
+        self.hidden = hidden
+        if hidden is not None:
+            self.hidden_weight, self.hidden_bias = _linear(heads, features, hidden)
+        self.weight, self.bias = _linear(heads, features if hidden is None else hidden, clusters)
 
-    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "h b k"]:
-        """Return the logits of every head."""
-        batch = features.expand(len(self.weight), -1, -1)
-        logits: Tensor = torch.baddbmm(self.bias.unsqueeze(1).to(batch.dtype), batch, self.weight.to(batch.dtype))
-        return logits
+    def forward(self, features: Float[Tensor, "*h b d"]) -> Float[Tensor, "h b k"]:
+        """Return the logits of every head, for the same features or for each head's own."""
+        values = features.expand(len(self.weight), -1, -1)
+        if self.hidden is not None:
+            values = _apply(self.hidden_weight, self.hidden_bias, values).relu()
+        return _apply(self.weight, self.bias, values)
+
+
+def _linear(heads: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    bound = inputs**-0.5
+    weight = nn.Parameter(torch.empty(heads, inputs, outputs).uniform_(-bound, bound))
+    return weight, nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
+
+
+def _apply(weight: Tensor, bias: Tensor, values: Tensor) -> Tensor:
+    return torch.baddbmm(bias.unsqueeze(1).to(values.dtype), values, weight.to(values.dtype))
 
 
 class Classifier(nn.Module):
     """Backbone, optional L2 normalisation, cluster heads."""
 
-    def __init__(self, *, backbone: Backbone, clusters: int, heads: int = 1, normalise: bool = False) -> None:
+    def __init__(
+        self, *, backbone: Backbone, clusters: int, heads: int = 1, hidden: int | None = None, normalise: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = ClusterHeads(heads=heads, features=backbone.feature_dim, clusters=clusters)
+        self.heads = ClusterHeads(heads=heads, features=backbone.feature_dim, clusters=clusters, hidden=hidden)
         self.normalise = normalise
 
-    def classify(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "h b k"]:
+    def classify(self, features: Float[Tensor, "*h b d"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head for un-normalised backbone features."""
-        features = F.normalize(features.float(), dim=1) if self.normalise else features
+        features = F.normalize(features.float(), dim=-1) if self.normalise else features
         logits: Tensor = self.heads(features)
         return logits.float()
 

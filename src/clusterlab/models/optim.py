@@ -1,27 +1,38 @@
 """Optimisers and learning-rate schedules by name."""
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from clusterlab.settings import Settings
 
+Groups = Iterable[Tensor] | Iterable[dict[str, Any]]
+"""Parameters, or groups of them with settings of their own."""
+
 
 class OptimiserSettings(Settings):
-    """`weight_decay` is coupled L2 on every parameter, biases and batch norm included, as in the papers' code."""
+    """`weight_decay` is coupled L2 on every parameter that its stage does not exempt, as in the papers' code."""
 
-    name: Literal["sgd", "adam"]
+    name: Literal["sgd", "nesterov", "adam"]
     lr: PositiveFloat
     weight_decay: NonNegativeFloat
     momentum: NonNegativeFloat
-    """Of SGD; Adam has its default betas."""
-    schedule: Literal["constant", "cosine"]
-    """cosine: from lr to lr · final_lr_ratio over the stage's epochs, a step per epoch, no warm-up."""
+    """Of SGD and its Nesterov form; Adam has its default betas."""
+    schedule: Literal["constant", "cosine", "cosine_7_16"]
+    """cosine: from lr to lr · final_lr_ratio over the stage's epochs, a step per epoch. cosine_7_16: FixMatch's
+    lr · cos(7π/16 · step/steps), which ends at 0.195 lr, a step per step. Neither warms up."""
     final_lr_ratio: NonNegativeFloat
+    """Of `cosine`."""
+
+    @property
+    def interval(self) -> Literal["epoch", "step"]:
+        """How often the schedule moves."""
+        return "step" if self.schedule == "cosine_7_16" else "epoch"
 
 
 def cosine_factor(epoch: int, *, epochs: int, final_ratio: float) -> float:
@@ -29,20 +40,49 @@ def cosine_factor(epoch: int, *, epochs: int, final_ratio: float) -> float:
     return final_ratio + (1 - final_ratio) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
-def make_optimiser(settings: OptimiserSettings, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+def cosine_7_16_factor(step: int, *, steps: int) -> float:
+    """Return lr(step)/lr = cos(7π/16 · step/steps) (FixMatch, https://arxiv.org/abs/2001.07685, section 2.4)."""
+    return math.cos(7 * math.pi / 16 * step / steps)
+
+
+def make_optimiser(settings: OptimiserSettings, parameters: Groups) -> torch.optim.Optimizer:
     """Return the optimiser over `parameters`."""
-    if settings.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
-    return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    if settings.name == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.name == "nesterov",
+    )
+
+
+def without_norm_decay(network: nn.Module) -> list[dict[str, Any]]:
+    """Return the parameters in two groups, of which that of the batch norms is not decayed.
+
+    They are told by the type of their module: by name, as in the authors' code, the batch norm of a residual block's
+    shortcut goes unnoticed.
+    """
+    modules = [module for module in network.modules() if isinstance(module, _NormBase)]
+    norms = [p for module in modules for p in module.parameters(recurse=False) if p.requires_grad]
+    exempt = {id(p) for p in norms}
+    others = [p for p in network.parameters() if p.requires_grad and id(p) not in exempt]
+    return [{"params": others}, {"params": norms, "weight_decay": 0.0}]
 
 
 def make_schedule(
-    settings: OptimiserSettings, optimiser: torch.optim.Optimizer, *, epochs: int
+    settings: OptimiserSettings, optimiser: torch.optim.Optimizer, *, moves: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return the schedule, to be stepped once per epoch."""
-    factor: Callable[[int], float] = lambda epoch: 1.0  # noqa: E731
-    if settings.schedule == "cosine":
-        factor = lambda epoch: cosine_factor(epoch, epochs=epochs, final_ratio=settings.final_lr_ratio)  # noqa: E731
+    """Return the schedule, to be stepped once per `settings.interval`, `moves` times in all."""
+
+    def factor(move: int) -> float:
+        match settings.schedule:
+            case "cosine":
+                return cosine_factor(move, epochs=moves, final_ratio=settings.final_lr_ratio)
+            case "cosine_7_16":
+                return cosine_7_16_factor(move, steps=moves)
+            case "constant":
+                return 1.0
+
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

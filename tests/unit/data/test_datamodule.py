@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from clusterlab.data.datamodule import ImageDataModule, IndexBatches, Pixels
+from clusterlab.data.datamodule import DrawnBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.images import ImageSet
 
 
 def batches(size, batch_size, *, epoch=0, limit=None, seed=0):
-    sampler = IndexBatches(size=size, batch_size=batch_size, purpose=(seed, "features"), limit=limit)
+    sampler = ShuffledBatches(size=size, batch_size=batch_size, purpose=(seed, "features"), limit=limit)
     sampler.set_epoch(epoch)
     assert len(list(sampler)) == len(sampler)
     return list(sampler)
@@ -33,6 +33,29 @@ def test_the_limit_cuts_the_epoch():
     assert len(batches(100, 10, limit=2)) == 2
 
 
+def drawn(size, batch_size, steps, *, epoch=0, seed=0):
+    sampler = DrawnBatches(size=size, batch_size=batch_size, steps=steps, purpose=(seed, "student"))
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_drawn_batches_are_as_many_and_as_large_as_asked_for_however_small_the_pool():
+    assert [len(batch) for batch in drawn(3, 10, 7)] == [10] * 7
+
+
+def test_drawn_positions_are_independent_and_cover_the_pool():
+    positions = [i for batch in drawn(50, 100, 20) for i in batch]
+    counts = torch.bincount(torch.tensor(positions), minlength=50)
+    assert len(counts) == 50
+    assert 15 < int(counts.min()) < 40 < int(counts.max()) < 70  # 40 each on average, and not evenly
+
+
+def test_draws_depend_on_the_epoch_and_the_seed_alone():
+    assert drawn(50, 4, 5, epoch=3) == drawn(50, 4, 5, epoch=3)
+    assert drawn(50, 4, 5, epoch=3) != drawn(50, 4, 5, epoch=4)
+    assert drawn(50, 4, 5, seed=1) != drawn(50, 4, 5, seed=2)
+
+
 @pytest.fixture(params=["memory", "map"])
 def images(request, tmp_path):
     pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 1, 2, 2)
@@ -51,7 +74,8 @@ def test_pixels_come_in_the_order_of_the_index(images):
 
 
 def test_a_batch_is_a_tensor_of_sample_indices_and_nothing_else():
-    module = ImageDataModule(pool=torch.tensor([7, 9, 11, 13]), batch_size=2, purpose=(0,), limit=None)
+    sampler = ShuffledBatches(size=4, batch_size=2, purpose=(0,), limit=None)
+    module = ImageDataModule(pool=torch.tensor([7, 9, 11, 13]), batches=sampler)
     loaded = list(module.train_dataloader())
     assert all(isinstance(batch, torch.Tensor) and batch.dtype == torch.int64 for batch in loaded)
     assert sorted(torch.cat(loaded).tolist()) == [7, 9, 11, 13]

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from clusterlab.models.optim import OptimiserSettings, cosine_factor, make_optimiser, make_schedule
+from clusterlab.models.optim import (
+    OptimiserSettings,
+    cosine_7_16_factor,
+    cosine_factor,
+    make_optimiser,
+    make_schedule,
+    without_norm_decay,
+)
 
 
 def settings(**changes):
@@ -21,7 +28,7 @@ def test_the_cosine_schedule_agrees_with_the_reference(epoch, lr):
 
 def test_the_schedule_moves_the_rate_of_the_optimiser_once_per_epoch():
     optimiser = make_optimiser(settings(), [torch.nn.Parameter(torch.zeros(1))])
-    schedule = make_schedule(settings(), optimiser, epochs=500)
+    schedule = make_schedule(settings(), optimiser, moves=500)
     optimiser.step()
     schedule.step()
     assert optimiser.param_groups[0]["lr"] == pytest.approx(0.399996056, abs=1e-9)
@@ -30,7 +37,7 @@ def test_the_schedule_moves_the_rate_of_the_optimiser_once_per_epoch():
 def test_a_constant_rate_stays():
     constant = settings(schedule="constant")
     optimiser = make_optimiser(constant, [torch.nn.Parameter(torch.zeros(1))])
-    schedule = make_schedule(constant, optimiser, epochs=5)
+    schedule = make_schedule(constant, optimiser, moves=5)
     for _ in range(5):
         optimiser.step()
         schedule.step()
@@ -42,3 +49,44 @@ def test_adam_uses_the_published_betas_and_coupled_weight_decay():
     assert type(optimiser) is torch.optim.Adam
     group = optimiser.param_groups[0]
     assert (group["betas"], group["weight_decay"], group["lr"]) == ((0.9, 0.999), 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [(0, 1), (1000, 0.99999914), (2**18, 0.94154407), (2**19, 0.77301045), (2**20, 0.19509032)],
+)
+def test_the_fixmatch_schedule_agrees_with_the_reference(step, factor):
+    assert cosine_7_16_factor(step, steps=2**20) == pytest.approx(factor, abs=1e-8)
+
+
+def test_the_fixmatch_schedule_moves_every_step_and_the_others_every_epoch():
+    assert settings(schedule="cosine_7_16").interval == "step"
+    assert {settings(schedule=name).interval for name in ("constant", "cosine")} == {"epoch"}
+
+
+def test_nesterov_is_sgd_with_nesterov_momentum():
+    optimiser = make_optimiser(settings(name="nesterov"), [torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimiser) is torch.optim.SGD
+    assert optimiser.param_groups[0]["nesterov"]
+    assert not make_optimiser(settings(), [torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["nesterov"]
+
+
+def test_batch_norm_is_not_decayed_and_biases_are():
+    network = torch.nn.ModuleDict(
+        {"conv1": torch.nn.Conv2d(3, 4, 3), "bn1": torch.nn.BatchNorm2d(4), "fc": torch.nn.Linear(4, 2)}
+    )
+    groups = make_optimiser(settings(name="nesterov", weight_decay=5e-4), without_norm_decay(network)).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(4, 5e-4), (2, 0)]
+
+
+def test_the_batch_norm_of_a_shortcut_is_not_decayed_either():
+    from torchvision.models import resnet18
+
+    decayed, exempt = without_norm_decay(resnet18(weights=None))
+    assert len(exempt["params"]) == 2 * 20
+    assert all(p.ndim > 1 or p.shape == (1000,) for p in decayed["params"])
+
+
+def test_what_is_frozen_is_in_no_group():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).requires_grad_(False)
+    assert [group["params"] for group in without_norm_decay(network)] == [[], []]
