@@ -7,7 +7,7 @@ import torch
 
 from clusterlab.artifacts import Encoder, Neighbours
 from clusterlab.features.simclr import SimCLR, SimCLRSettings
-from clusterlab.heads.scan import Scan, ScanSettings, selection_loss
+from clusterlab.heads.scan import Scan, ScanSettings
 from clusterlab.models.optim import OptimiserSettings
 from clusterlab.students.selflabel import SelfLabel, SelfLabelSettings
 
@@ -77,7 +77,7 @@ def test_scan_keeps_the_head_and_epoch_with_the_lowest_selection_loss(work, enco
     original = Scan.on_train_epoch_end
 
     def spy(self):
-        seen.append(selection_loss(self._eval_probs(), self.eval_neighbours).total)
+        seen.append(self.selection_losses())
         original(self)
 
     stage.on_train_epoch_end = spy.__get__(stage)

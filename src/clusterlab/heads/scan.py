@@ -5,19 +5,17 @@ lowest loss on un-augmented images are kept. No label takes part in that choice.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from clusterlab.artifacts import Assignments, Encoder, Neighbours
-from clusterlab.inference import assign, over_images
-from clusterlab.models.classifier import Classifier, only_head
+from clusterlab.artifacts import Encoder, Neighbours
+from clusterlab.multihead import MultiHeadSettings, MultiHeadStage
 from clusterlab.stage import PartSettings, Work
-from clusterlab.training import TrainedSettings, TrainedStage
 
 SMALLEST_SHARE = 1e-8
 """Mean probabilities are kept above it in the entropy, as the authors do."""
@@ -77,46 +75,31 @@ def _minus_log(values: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     return F.binary_cross_entropy(values, torch.ones_like(values), reduction="none")
 
 
-class ScanSettings(TrainedSettings):
+class ScanSettings(MultiHeadSettings):
     """`update`: train the whole network, or the heads on features that are computed once."""
 
-    num_heads: PositiveInt
     entropy_weight: NonNegativeFloat
     update: Literal["all", "heads"]
     view: Literal["strong", "contrastive", "weak", "plain"]
     """Augmentation of anchor and neighbour, each with its own draw; without effect when only heads are trained."""
 
 
-class Scan(TrainedStage):
+class Scan(MultiHeadStage):
     """Cluster heads on the feature model, trained on pairs of an image and one of its neighbours."""
 
     Settings: ClassVar[type[PartSettings]] = ScanSettings
     consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder, "neighbours": Neighbours}
-    produces = Assignments
-    uses_num_clusters = True
     candidates: Tensor
 
     def __init__(self, *, settings: ScanSettings, work: Work, encoder: Encoder, neighbours: Neighbours) -> None:
-        super().__init__(settings=settings, work=work)
+        super().__init__(settings=settings, work=work, encoder=encoder, frozen=settings.update == "heads")
         self.settings = settings
-        self.network = Classifier(backbone=work.network.build(), clusters=work.num_clusters, heads=settings.num_heads)
-        self.network.backbone.load_state_dict(encoder.backbone)
-        self.network.backbone.requires_grad_(settings.update == "all")
         table = candidate_table(neighbours.train, work.images.train_index, len(work.images))
         self.register_buffer("candidates", table, persistent=False)
         position = torch.empty(len(work.images), dtype=torch.int64)
         position[work.images.eval_index] = torch.arange(len(work.images.eval_index))
         self.eval_neighbours = position[neighbours.eval]
         self.augment = self.view(settings.view)
-        self.features: Tensor | None = None
-        self.best: dict[str, Any] = {"loss": float("inf"), "epoch": -1, "head": -1, "network": {}}
-
-    def on_fit_start(self) -> None:
-        """Lightning's hook: with a frozen backbone, compute the features of every image once."""
-        if self.settings.update == "heads":
-            everything = torch.arange(len(self.work.images))
-            self.features = self._forward(everything, lambda images: (self.network.backbone(images).float(),))
-            self.features = self.features.to(self.device)
 
     def training_step(self, index: Tensor, _: int) -> Tensor:
         """Two forward passes, anchors then neighbours, each with its own batch statistics, as the authors do."""
@@ -135,53 +118,16 @@ class Scan(TrainedStage):
         column = torch.randint(table.shape[1], (len(table), 1), generator=self.draws("choice"), device=self.device)
         return table.gather(1, column).squeeze(1)
 
-    def on_train_epoch_end(self) -> None:
-        """Lightning's hook: keep the network if one of its heads has the lowest selection loss so far."""
-        loss = selection_loss(self._eval_probs(), self.eval_neighbours)
-        head = int(loss.total.argmin())
-        self.observe(selection_loss=loss.total[head])
-        if float(loss.total[head]) < self.best["loss"]:
-            state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-            self.best = {
-                "loss": float(loss.total[head]),
-                "epoch": self.current_epoch,
-                "head": head,
-                "network": only_head(state, head),
-            }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning's hook."""
-        checkpoint["best"] = self.best
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning's hook."""
-        self.best = checkpoint["best"]
-
-    def export(self) -> Assignments:
-        """Return the clusters of the selected head at the selected epoch."""
-        chosen = Classifier(backbone=self.network.backbone, clusters=self.work.num_clusters)
-        chosen.load_state_dict(self.best["network"])
-        chosen.to(self.work.trainer.device, memory_format=self.work.trainer.memory_format)  # type: ignore[call-overload]
-        return assign(chosen, self.work, self.pixels)
+    def selection_losses(self) -> Float[Tensor, " h"]:
+        """Return `selection_loss` of every head over the scored images."""
+        probs = self.plain_logits(self.work.images.eval_index).softmax(-1)
+        return selection_loss(probs, self.eval_neighbours).total
 
     def _logits(self, index: Tensor, role: str) -> Tensor:
         if self.features is not None:
             return self.network.classify(self.features[index])
         logits: Tensor = self.network(self.look(self.augment, index, role))
         return logits
-
-    @torch.no_grad()
-    def _eval_probs(self) -> Float[Tensor, "h n k"]:
-        index = self.work.images.eval_index
-        if self.features is not None:
-            return self.network.classify(self.features[index.to(self.device)]).softmax(-1).cpu()
-        return self._forward(index, lambda images: (self.network(images).softmax(-1).transpose(0, 1),)).transpose(0, 1)
-
-    def _forward(self, index: Tensor, forward: Any) -> Tensor:
-        (values,) = over_images(
-            self.network, self.work, index, pixels=self.pixels, forward=forward, title=self.work.title
-        )
-        return values
 
 
 def candidate_table(
