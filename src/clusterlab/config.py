@@ -49,12 +49,21 @@ class _TopLevel(BaseModel):
 
 
 @dataclass(frozen=True)
+class BackbonePlan:
+    """Which backbone, with which settings."""
+
+    part: type[Backbone]
+    settings: BackboneSettings
+
+
+@dataclass(frozen=True)
 class StagePlan:
     """One section of the config: which part fills it, with which settings."""
 
     section: str
     part: type[Stage]
     settings: PartSettings
+    backbone: BackbonePlan
 
 
 @dataclass(frozen=True)
@@ -71,8 +80,6 @@ class RunConfig:
     stages: tuple[StagePlan, ...]
     source: type[Source]
     data: SourceSettings
-    backbone: type[Backbone]
-    backbone_settings: BackboneSettings
     trainer: TrainerSettings
     wandb: WandbSettings
 
@@ -87,9 +94,9 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     for name in (name for name in values if name not in known):
         raise UserError(f"{name} is not a setting{nearest(name, sorted(known))}; settings: {', '.join(sorted(known))}")
     top = _validate(_TopLevel, values, "")
-    source = find("data", _name(values, "data"), Source)
+    source = find("data", _name(values.get("data"), "data is needed", "data"), Source)
     data = _validate(source.Settings, values["data"], "data")
-    backbone = find("backbone", _name(values, "backbone"), Backbone)
+    backbone = _backbone(values.get("backbone"), "backbone")
     return RunConfig(
         values=values,
         seed=top.seed,
@@ -97,29 +104,38 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         run_dir=Path(top.run_dir),
         stage_dir=Path(top.stage_dir),
         method=top.method,
-        stages=tuple(_plan(values, section) for section in top.method.stages),
+        stages=tuple(_plan(values, section, backbone) for section in top.method.stages),
         source=source,
         data=data,
-        backbone=backbone,
-        backbone_settings=_validate(backbone.Settings, values["backbone"], "backbone"),
         trainer=top.trainer.resolved(),
         wandb=top.wandb,
     )
 
 
-def _plan(values: Mapping[str, Any], section: str) -> StagePlan:
+def _plan(values: Mapping[str, Any], section: str, backbone: BackbonePlan) -> StagePlan:
     if section not in (*TRAINED_GROUPS, *COMPUTED):
         choices = [*TRAINED_GROUPS, *COMPUTED]
         raise UserError(f"method.stages has {section!r}{nearest(section, choices)}; choices: {', '.join(choices)}")
-    group = section if section in TRAINED_GROUPS else "computed"
-    part = find(group, _name(values, section), Stage)
-    return StagePlan(section, part, _validate(part.Settings, values[section], section))
-
-
-def _name(values: Mapping[str, Any], section: str) -> str:
     chosen = values.get(section)
+    name = _name(chosen, f"method.stages has {section!r}", section)
+    part = find(section if section in TRAINED_GROUPS else "computed", name, Stage)
+    settings = dict(chosen or {})
+    if part.own_network:
+        own = settings.pop("backbone", None)
+        backbone = backbone if own is None else _backbone(own, f"{section}.backbone")
+    return StagePlan(section, part, _validate(part.Settings, settings, section), backbone)
+
+
+def _backbone(chosen: object, section: str) -> BackbonePlan:
+    name = _name(chosen, f"{section} is needed", "backbone" if section == "backbone" else f"backbone@{section}")
+    part = find("backbone", name, Backbone)
+    assert isinstance(chosen, Mapping)
+    return BackbonePlan(part, _validate(part.Settings, chosen, section))
+
+
+def _name(chosen: object, needed: str, word: str) -> str:
     if not isinstance(chosen, Mapping) or "name" not in chosen:
-        raise UserError(f"method.stages has {section!r}, but nothing is chosen for it: add {section}=NAME")
+        raise UserError(f"{needed}, but nothing is chosen for it: add {word}=NAME")
     return str(chosen["name"])
 
 

@@ -89,7 +89,7 @@ def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: M
     if part.uses_num_clusters:
         found["num_clusters"] = config.num_clusters
     if part.uses_network:
-        found["backbone"] = config.backbone_settings.key_values()
+        found["backbone"] = plan.backbone.settings.key_values()
         found["views"] = data.views.key_values() | {"mean": data.mean, "std": data.std}
     if part.uses_trainer:
         found["trainer"] = config.trainer.key_values()
@@ -116,7 +116,7 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
         work = Work(
             images=images,
             data=config.data,
-            network=NetworkSpec(config.backbone, config.backbone_settings, images.channels),
+            network=NetworkSpec(step.plan.backbone.part, step.plan.backbone.settings, images.channels),
             num_clusters=config.num_clusters,
             seed=config.seed,
             trainer=config.trainer,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection
+from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection, PseudoLabels
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
@@ -102,6 +102,7 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step]) -> Finishe
     def last(kind: type) -> Any:
         return next((step.load() for step in reversed(steps) if step.plan.part.produces is kind), None)
 
+    result = next(step for step in reversed(steps) if step.plan.part.produces is Assignments)
     features = next((step.plan.settings.name for step in steps if step.plan.section == "features"), None)
     return FinishedRun(
         images=images,
@@ -110,13 +111,14 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step]) -> Finishe
         baseline=last(Baseline),
         projection=last(Projection),
         neighbours=last(Neighbours),
+        pseudo_labels=last(PseudoLabels),
         features=features,
         method=config.method.name,
         data=config.data.name,
         seed=config.seed,
         config=config.values,
         model={
-            "backbone": config.backbone_settings.model_dump(mode="json"),
+            "backbone": result.plan.backbone.settings.model_dump(mode="json"),
             "channels": images.channels,
             "image_size": images.pixels.shape[-1],
             "view_size": config.data.views.size,

@@ -49,7 +49,8 @@ def test_every_experiment_is_a_pipeline_whose_stages_find_their_inputs(experimen
 def test_scan_clusters_its_data_with_a_resnet18_of_the_right_stem(experiment, name, data, num_clusters, stem):
     config = experiment(name)
     assert (config.data.name, config.data.protocol, config.num_clusters) == (data, "split", num_clusters)
-    assert (config.backbone_settings.name, config.backbone_settings.stem) == ("resnet18", stem)
+    backbones = {plan.backbone.settings for plan in config.stages}
+    assert [(backbone.name, backbone.stem) for backbone in backbones] == [("resnet18", stem)]
     assert config.method.name == "scan"
 
 

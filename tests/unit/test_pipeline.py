@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from clusterlab.__main__ import config_folder
 from clusterlab.artifacts import Embeddings, Neighbours
-from clusterlab.config import StagePlan, parse
+from clusterlab.config import BackbonePlan, StagePlan, parse
 from clusterlab.errors import UserError
+from clusterlab.models.backbones.small import Small, SmallSettings
 from clusterlab.pipeline import check_order, run_stages
 from clusterlab.settings import Settings
 from clusterlab.stage import PartSettings, Stage
@@ -65,7 +66,9 @@ def config(tmp_path):
 
 
 def plan(section, part, **changes):
-    return StagePlan(section, part, CountSettings(**({"name": "count", "size": 3, "workers": 1} | changes)))
+    settings = CountSettings(**({"name": "count", "size": 3, "workers": 1} | changes))
+    backbone = BackbonePlan(Small, SmallSettings(name="small", width=4))
+    return StagePlan(section, part, settings, backbone)
 
 
 def run(config, images):

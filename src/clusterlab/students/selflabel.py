@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clusterlab.artifacts import Assignments
-from clusterlab.inference import assign
-from clusterlab.models.classifier import Classifier
-from clusterlab.models.ema import Ema
+from clusterlab.inference import network_of
 from clusterlab.stage import PartSettings, Work
-from clusterlab.training import TrainedSettings, TrainedStage
+from clusterlab.student import StudentSettings, StudentStage
 
 log = logging.getLogger(__name__)
 
@@ -54,30 +52,22 @@ def selflabel_loss(
     return SelfLabelLoss(total, kept.mean())
 
 
-class SelfLabelSettings(TrainedSettings):
-    """`ema_decay`: pseudo-labels and the result come from averaged weights; null for the weights themselves."""
+class SelfLabelSettings(StudentSettings):
+    """With `ema_decay` the averaged network gives the pseudo-labels, too."""
 
     threshold: Annotated[float, Field(ge=0, lt=1)]
     balanced: bool
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
 
 
-class SelfLabel(TrainedStage):
+class SelfLabel(StudentStage):
     """Fine-tunes the whole network of an earlier stage on its own confident clusters."""
 
     Settings: ClassVar[type[PartSettings]] = SelfLabelSettings
     consumes: ClassVar[Mapping[str, type]] = {"assignments": Assignments}
-    produces = Assignments
-    uses_num_clusters = True
 
     def __init__(self, *, settings: SelfLabelSettings, work: Work, assignments: Assignments) -> None:
-        super().__init__(settings=settings, work=work)
+        super().__init__(settings=settings, work=work, make_network=lambda: network_of(assignments, work))
         self.settings = settings
-        self.network = Classifier(
-            backbone=work.network.build(), clusters=work.num_clusters, normalise=assignments.normalise
-        )
-        self.network.load_state_dict(assignments.network)
-        self.ema = Ema(self.network, decay=settings.ema_decay) if settings.ema_decay is not None else None
         self.plain, self.strong = self.view("plain"), self.view("strong")
 
     def training_step(self, index: Tensor, _: int) -> Tensor:
@@ -89,16 +79,6 @@ class SelfLabel(TrainedStage):
         self.observe(loss=loss.total, kept=loss.kept)
         return loss.total
 
-    @property
-    def teacher(self) -> Classifier:
-        """What gives the pseudo-labels and the result: the averaged network, where there is one."""
-        return self.network if self.ema is None else self.ema.shadow
-
-    def on_train_batch_end(self, *_: object) -> None:
-        """Lightning's hook."""
-        if self.ema is not None:
-            self.ema.update(self.network)
-
     def on_train_epoch_end(self) -> None:
         """Lightning's hook: an epoch that taught nothing is worth a word, not the end of the run."""
         if self.observed()["kept"] == 0:
@@ -107,7 +87,3 @@ class SelfLabel(TrainedStage):
                 "if that goes on, lower student.threshold (now %g)",
                 self.work.title, self.current_epoch + 1, self.settings.threshold,
             )  # fmt: skip
-
-    def export(self) -> Assignments:
-        """Return the clusters after the last epoch."""
-        return assign(self.teacher, self.work, self.pixels)
