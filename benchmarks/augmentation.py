@@ -9,9 +9,6 @@ programs may run beside it. The images are 32 × 32 pieces of the two photograph
 """
 
 import argparse
-import ctypes
-import json
-import platform
 import random
 import statistics
 import time
@@ -28,6 +25,7 @@ from torchvision import transforms as T
 
 from clusterlab.data.views import Contrastive, Strong
 from clusterlab.data.views.settings import ContrastiveSettings, StrongSettings
+from common import describe_machine, keep_freed_memory, write_figures
 
 SIZE = 32
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -153,24 +151,6 @@ def strong() -> Strong:
     return Strong(settings, size=SIZE, mean=MEAN, std=STD)
 
 
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory of freed tensors, as clusterlab's command line does.
-
-    By default it gives large blocks back at once, and every one is mapped anew, page by page.
-    """
-    libc = ctypes.CDLL("libc.so.6")
-    for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-        if not libc.mallopt(parameter, 1 << 30):
-            raise RuntimeError("mallopt refused")
-
-
-def processor() -> str:
-    """Name of the processor, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
-
-
 def rate(work: Callable[[], object], images: int, calls: int) -> float:
     """Images per second of processor time."""
     start = time.process_time()
@@ -197,16 +177,9 @@ def main() -> None:
         "contrastive (MoCo, with blur)": (128, contrastive(blur=True), pil_contrastive(blur=True)),
         "strong (4 of 14, cutout)": (1000, strong(), pil_strong()),
     }
-    machine = {
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "allocator": arguments.allocator,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
-        "python": platform.python_version(),
-    }
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    machine = describe_machine(
+        allocator=arguments.allocator, torchvision=torchvision.__version__, pillow=PIL.__version__
+    )
     print(f"images/s of one core, {SIZE} × {SIZE}: median (lowest to highest) of {arguments.repeats} turns\n")
     print(f"{'family':31}{'batch':>6}{'Pillow':>26}{'clusterlab':>28}{'ratio':>20}")
 
@@ -237,8 +210,7 @@ def main() -> None:
         results[name] = {"batch": batch, "pillow": slow, "clusterlab": fast, "ratio": ratios}
 
     if arguments.json:
-        figures = {"machine": machine, "images_per_second": results}
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_figures(arguments.json, {"machine": machine, "images_per_second": results})
 
 
 if __name__ == "__main__":

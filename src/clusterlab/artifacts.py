@@ -29,7 +29,7 @@ from clusterlab.durable import sync, sync_folder
 State = dict[str, Tensor]
 """A module's state dict."""
 
-FORMAT = 1
+FORMAT = 2
 """Raise when the layout of an artifact's folder changes: it is part of every key."""
 
 
@@ -91,11 +91,21 @@ class Assignments:
     """L2-normalised backbone features of the same network, float16."""
     network: State
     """State of `models.classifier.Classifier` with one head."""
+    hidden: int | None
+    """Size of the head's hidden layer; None for a linear head."""
     normalise: bool
     """Whether the head reads L2-normalised features."""
 
 
-Artifact = Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments
+@dataclass(frozen=True, eq=False)
+class PseudoLabels:
+    """Clusters that a network may be trained on as if they were labels, where they are reliable enough for it."""
+
+    labels: Int[Tensor, " n"]
+    """Cluster per sample index, −1 where there is none."""
+
+
+Artifact = Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments | PseudoLabels
 
 
 def key_of(ingredients: Mapping[str, Any]) -> str:

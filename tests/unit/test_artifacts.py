@@ -12,6 +12,7 @@ def assignments():
         probs=torch.rand(4, 3).softmax(1),
         embeddings=torch.rand(4, 2).half(),
         network={"heads.weight": torch.rand(1, 2, 3), "backbone.count": torch.tensor(7)},
+        hidden=None,
         normalise=True,
     )
 

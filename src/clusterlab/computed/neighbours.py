@@ -1,27 +1,19 @@
-"""Exact nearest neighbours by cosine similarity, with faiss or with torch: the same result.
+"""The nearest neighbours of each image among the embeddings, by cosine similarity: what SCAN learns from."""
 
-A sample is removed from its own neighbours by its index, not by dropping the first column: of two identical images
-either may come first.
-"""
-
-import importlib.util
 import logging
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import PositiveInt
 from torch import Tensor
 
 from clusterlab.artifacts import Embeddings, Neighbours
 from clusterlab.errors import UserError
-from clusterlab.progress import track
+from clusterlab.nearest import Backend, finder
 from clusterlab.stage import PartSettings, Stage, Work
 
 log = logging.getLogger(__name__)
-ROWS = 1024
-"""Queries per block: a block of similarities to 50,000 samples is 200 MB."""
 
 
 class NeighboursSettings(PartSettings):
@@ -33,8 +25,7 @@ class NeighboursSettings(PartSettings):
     """Per sample of the train pool (K = 20 for SCAN on small images, section 4 of its paper)."""
     num_eval_neighbours: PositiveInt
     """Per sample of the scored pool, for the label-free selection."""
-    backend: Literal["auto", "faiss", "torch"]
-    """auto: faiss where it is installed."""
+    backend: Backend
 
 
 class FindNeighbours(Stage):
@@ -66,48 +57,5 @@ class FindNeighbours(Stage):
                 "neighbours.%s=%d, but each of %d images has only %d others: using %d",
                 setting, wanted, len(pool), count, count,
             )  # fmt: skip
-        find = nearest_with_faiss if _use_faiss(self.settings.backend) else nearest_with_torch
-        return pool[find(self.embeddings.values[pool], count, title=self.work.title)]
-
-
-def _use_faiss(backend: str) -> bool:
-    installed = importlib.util.find_spec("faiss") is not None
-    if backend == "faiss" and not installed:
-        raise UserError("neighbours.backend=faiss, but faiss is not installed: use neighbours.backend=torch")
-    return installed and backend != "torch"
-
-
-def nearest_with_torch(
-    values: Float[Tensor, "n d"], count: int, *, title: str = "neighbours"
-) -> Int[Tensor, "n count"]:
-    """Return positions of the `count` largest inner products of each row with the others, largest first."""
-    blocks = []
-    for start in track(range(0, len(values), ROWS), title):
-        similarity = values[start : start + ROWS] @ values.T
-        rows = torch.arange(len(similarity))
-        similarity[rows, rows + start] = float("-inf")
-        blocks.append(similarity.topk(count, dim=1).indices)
-    return torch.cat(blocks)
-
-
-def nearest_with_faiss(
-    values: Float[Tensor, "n d"], count: int, *, title: str = "neighbours"
-) -> Int[Tensor, "n count"]:
-    """Return what `nearest_with_torch` returns; among equal similarities the order may differ."""
-    import faiss
-
-    index = faiss.IndexFlatIP(values.shape[1])
-    index.add(values.numpy())
-    blocks = []
-    for start in track(range(0, len(values), ROWS), title):
-        queries = values[start : start + ROWS]
-        _, found = index.search(queries.numpy(), count + 1)
-        blocks.append(without_self(torch.from_numpy(found), start))
-    return torch.cat(blocks)
-
-
-def without_self(found: Int[Tensor, "b m_plus_1"], start: int) -> Int[Tensor, "b m"]:
-    """Drop from row i the entry start + i, or the last one where it is not among them."""
-    itself = found == torch.arange(start, start + len(found)).unsqueeze(1)
-    itself[~itself.any(dim=1), -1] = True
-    return found[~itself].view(len(found), -1)
+        find = finder(self.settings.backend, self.work.title)
+        return pool[find(self.embeddings.values[pool], count)]

@@ -9,7 +9,9 @@ def draw(work, max_images, *, spread=1.0):
     groups = torch.arange(size) % 3
     noise = torch.randn(size, 8, generator=torch.Generator().manual_seed(0))
     embeddings = (spread * (torch.eye(8)[groups] * 20 + noise)).half()
-    assignments = Assignments(probs=torch.ones(size, 2) / 2, embeddings=embeddings, network={}, normalise=False)
+    assignments = Assignments(
+        probs=torch.ones(size, 2) / 2, embeddings=embeddings, network={}, hidden=None, normalise=False
+    )
     settings = MapSettings(name="map", max_images=max_images, perplexity=5.0)
     return groups, DrawMap(settings=settings, work=work, assignments=assignments).run().points
 

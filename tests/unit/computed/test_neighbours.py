@@ -1,51 +1,39 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from clusterlab.computed.neighbours import nearest_with_faiss, nearest_with_torch, without_self
+from clusterlab.artifacts import Embeddings
+from clusterlab.computed.neighbours import FindNeighbours, NeighboursSettings
+from clusterlab.errors import UserError
 
 
-def waves():
-    i, j = torch.meshgrid(torch.arange(30.0).double(), torch.arange(6.0).double(), indexing="ij")
-    return F.normalize(torch.sin(0.31 * i * (j + 1) + 0.7 * j**2) + 0.2 * torch.cos(1.3 * i), dim=1).float()
+def neighbours(work, *, train=3, scored=2, backend="torch"):
+    values = F.normalize(torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    settings = NeighboursSettings(
+        name="neighbours", num_neighbours=train, num_eval_neighbours=scored, backend=backend
+    )  # fmt: skip
+    return values, FindNeighbours(settings=settings, work=work, embeddings=Embeddings(values=values)).run()
 
 
-@pytest.mark.parametrize("find", [nearest_with_torch, nearest_with_faiss])
-def test_neighbours_agree_with_the_reference(find):
-    found = find(waves(), 5)
-    with_self = torch.cat([torch.arange(30).unsqueeze(1), found], dim=1)
-    assert with_self[[0, 1, 2, 3, 29]].tolist() == [
-        [0, 20, 13, 24, 21, 12],
-        [1, 22, 21, 2, 11, 23],
-        [2, 22, 1, 23, 21, 9],
-        [3, 23, 24, 4, 9, 10],
-        [29, 9, 8, 28, 4, 2],
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_neighbours_are_the_nearest_others_of_the_same_pool_by_sample_index(work, backend):
+    values, found = neighbours(work, backend=backend)
+    similarity = (values @ values.T).fill_diagonal_(-2)
+    assert torch.equal(found.train, similarity[:40, :40].topk(3).indices)
+    assert torch.equal(found.eval, 40 + similarity[40:, 40:].topk(2).indices)
+
+
+def test_more_neighbours_than_other_images_are_reduced_with_a_warning(work, caplog):
+    _, found = neighbours(work, train=50, scored=19)
+    assert (found.train.shape, found.eval.shape) == ((40, 39), (20, 19))
+    assert [record.getMessage() for record in caplog.records] == [
+        "neighbours.num_neighbours=50, but each of 40 images has only 39 others: using 39"
     ]
-    assert int((with_self * torch.arange(1, 7)).sum()) == 9091
 
 
-@pytest.mark.parametrize("find", [nearest_with_torch, nearest_with_faiss])
-@pytest.mark.parametrize(("count", "purity"), [(1, 0.433333), (5, 0.353333), (20, 0.318333)])
-def test_the_share_of_neighbours_with_the_same_label_agrees_with_the_reference(find, count, purity):
-    label = (7 * torch.arange(30) // 9) % 3
-    same = label[find(waves(), count)] == label.unsqueeze(1)
-    assert float(same.double().mean()) == pytest.approx(purity, abs=1e-6)
-
-
-@pytest.mark.parametrize("find", [nearest_with_torch, nearest_with_faiss])
-def test_a_sample_with_twins_is_never_its_own_neighbour(find):
-    values = F.normalize(torch.ones(4, 3), dim=1).repeat(3, 1)
-    found = find(values, 5)
-    assert not bool((found == torch.arange(12).unsqueeze(1)).any())
-    assert all(len(set(row)) == 5 for row in found.tolist())
-
-
-def test_a_row_that_lacks_itself_loses_its_last_entry():
-    found = torch.tensor([[3, 7, 5], [8, 4, 1]])
-    assert without_self(found, 3).tolist() == [[7, 5], [8, 1]]
-    assert without_self(torch.tensor([[9, 8, 7]]), 3).tolist() == [[9, 8]]
-
-
-def test_faiss_and_torch_agree_over_several_blocks():
-    values = F.normalize(torch.randn(2500, 16, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert torch.equal(nearest_with_torch(values, 10), nearest_with_faiss(values, 10))
+def test_a_single_image_has_no_neighbours_and_that_is_said(work):
+    one = replace(work, images=replace(work.images, splits=("train",) * 59 + ("test",)))
+    with pytest.raises(UserError, match="1 image is too few to find neighbours"):
+        neighbours(one)

@@ -1,0 +1,46 @@
+"""What the benchmarks share: the memory and the description of the machine, and the file of their figures."""
+
+import ctypes
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def describe_machine(**more: str) -> dict[str, Any]:
+    """Print in one line, and return, the processor, the threads and the versions; `more` is of one benchmark alone."""
+    machine = {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        **more,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    return machine
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors, as clusterlab's command line does.
+
+    By default it gives large blocks back at once, and every one is mapped anew, page by page.
+    """
+    libc = ctypes.CDLL("libc.so.6")
+    for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        if not libc.mallopt(parameter, 1 << 30):
+            raise RuntimeError("mallopt refused")
+
+
+def write_figures(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write `figures` as readable JSON."""
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

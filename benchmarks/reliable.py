@@ -1,0 +1,162 @@
+"""Memory and time of SPICE's reliable labels: clusterlab's blocks of queries against the whole matrix.
+
+    python benchmarks/reliable.py [--json PATH] [--images N] [--plain-images N] [--threads N]
+
+The plain way is how the paper's code does it: the n × n float32 similarities at once, then the largest 100 of each
+row. At 60,000 images they take 14.4 GB, so it works on fewer of them; the table says on how many. Memory is the peak
+of a process of its own beyond torch and the embeddings, which both ways need. The embeddings are unit vectors of
+512 dimensions scattered around ten directions; the clusters are those ten.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import faiss
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clusterlab.artifacts import Assignments, Embeddings
+from clusterlab.computed.reliable import FindReliableLabels, ReliableSettings
+from clusterlab.data.images import ImageSet
+from clusterlab.nearest import nearest_with_faiss, nearest_with_torch
+from common import describe_machine, keep_freed_memory, write_figures
+
+DIMENSIONS = 512
+CLUSTERS = 10
+NOISE = 0.12
+NUM_NEIGHBOURS, MIN_AGREEMENT, MIN_CONFIDENCE = 100, 0.95, 0.99
+MEGABYTE = 1e6
+
+
+def made_up(images: int) -> tuple[Tensor, Tensor]:
+    """Embeddings, and probabilities that are certain of the direction that each is scattered around."""
+    generator = torch.Generator().manual_seed(0)
+    centres = F.normalize(torch.randn(CLUSTERS, DIMENSIONS, generator=generator), dim=1)
+    clusters = torch.arange(images) % CLUSTERS
+    values = torch.empty(images, DIMENSIONS)
+    for rows in torch.arange(images).split(1024):
+        noise = NOISE * torch.randn(len(rows), DIMENSIONS, generator=generator)
+        values[rows] = F.normalize(centres[clusters[rows]] + noise, dim=1)
+    return values, F.one_hot(clusters, CLUSTERS).float()
+
+
+def clusterlab(values: Tensor, probs: Tensor, backend: str) -> int:
+    """Number of labels that the stage finds, before balancing."""
+    settings = ReliableSettings(
+        name="reliable",
+        num_neighbours=NUM_NEIGHBOURS,
+        min_agreement=MIN_AGREEMENT,
+        min_confidence=MIN_CONFIDENCE,
+        balanced=False,
+        relax=False,
+        backend=backend,
+    )
+    count = len(values)
+    images = ImageSet(
+        pixels=np.zeros((count, 1, 1, 1), np.uint8),
+        ids=("",) * count,
+        splits=("train",) * count,
+        protocol="split",
+        fingerprint="",
+    )
+    work = SimpleNamespace(images=images, seed=0, title="reliable")  # all that the stage asks of its work
+    assignments = Assignments(probs=probs, embeddings=values, network={}, hidden=None, normalise=False)
+    stage = FindReliableLabels(
+        settings=settings, work=work, embeddings=Embeddings(values=values), assignments=assignments
+    )
+    return int((stage.run().labels >= 0).sum())
+
+
+def plain(values: Tensor, probs: Tensor) -> int:
+    """The same number by the whole matrix."""
+    confidence, clusters = probs.max(dim=1)
+    nearest = (values @ values.T).topk(NUM_NEIGHBOURS, dim=1).indices
+    agreement = (clusters[nearest] == clusters[nearest[:, :1]]).sum(dim=1)
+    return int(((agreement >= NUM_NEIGHBOURS * MIN_AGREEMENT) & (confidence > MIN_CONFIDENCE)).sum())
+
+
+def resident(field: str) -> int:
+    """Bytes in memory now (VmRSS) or at most since `forget_peak` (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measure(way: str, images: int) -> dict[str, float]:
+    """Seconds and memory of one way, in this process."""
+    values, probs = made_up(images)
+    for warm_up in (nearest_with_torch, nearest_with_faiss):
+        warm_up(values[:1000], NUM_NEIGHBOURS)
+    forget_peak()
+    before, start = resident("VmRSS"), time.perf_counter()
+    found = plain(values, probs) if way == "plain" else clusterlab(values, probs, way)
+    seconds = time.perf_counter() - start
+    return {
+        "images": images,
+        "seconds": round(seconds, 1),
+        "peak_megabytes": round((resident("VmHWM") - before) / MEGABYTE),
+        "embeddings_megabytes": round(values.nbytes / MEGABYTE),
+        "reliable": found,
+    }
+
+
+def measure_apart(way: str, images: int, threads: int) -> dict[str, float]:
+    """What `measure` returns, from a fresh process."""
+    command = [sys.executable, __file__, "--only", way, "--images", str(images), "--threads", str(threads)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--images", type=int, default=60_000, help="for clusterlab (default 60000)")
+    parser.add_argument("--plain-images", type=int, default=20_000, help="for the plain way (default 20000)")
+    parser.add_argument("--threads", type=int, default=1, help="for torch and faiss (default 1)")
+    parser.add_argument("--only", choices=["torch", "faiss", "plain"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    faiss.omp_set_num_threads(arguments.threads)
+    keep_freed_memory()
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.images)))
+        return
+
+    machine = describe_machine(faiss=faiss.__version__)
+    print(f"{DIMENSIONS} dimensions, {NUM_NEIGHBOURS} neighbours; peak memory beyond torch and the embeddings\n")
+    print(f"{'way':31}{'images':>9}{'seconds':>9}{'peak MB':>9}{'embeddings MB':>15}{'reliable':>10}")
+    fewer = min(arguments.plain_images, arguments.images)
+    cases = {
+        "n × n matrix and topk": ("plain", fewer),
+        "clusterlab, torch": ("torch", fewer),
+        "clusterlab, faiss": ("faiss", fewer),
+    }
+    if fewer < arguments.images:
+        cases |= {
+            "clusterlab, torch ": ("torch", arguments.images),
+            "clusterlab, faiss ": ("faiss", arguments.images),
+        }
+    results = []
+    for name, (way, images) in cases.items():
+        figures = measure_apart(way, images, arguments.threads)
+        columns = figures["seconds"], figures["peak_megabytes"], figures["embeddings_megabytes"], figures["reliable"]
+        print(f"{name:31}{images:9,}{columns[0]:9.1f}{columns[1]:9,}{columns[2]:15,}{columns[3]:10,}", flush=True)
+        results.append({"way": name.strip(), **figures})
+    whole = 4 * arguments.images**2 / 1e9
+    print(f"\nThe n × n matrix of {arguments.images:,} images would take {whole:.1f} GB by itself.")
+    if arguments.json:
+        write_figures(arguments.json, {"machine": machine, "runs": results, "whole_matrix_gigabytes": whole})
+
+
+if __name__ == "__main__":
+    main()
