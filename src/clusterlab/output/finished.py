@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection
+from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection, PseudoLabels
 from clusterlab.data.images import ImageSet
 from clusterlab.history import History, read_history
 
@@ -42,6 +42,7 @@ class FinishedRun:
     baseline: Baseline | None
     projection: Projection | None
     neighbours: Neighbours | None
+    pseudo_labels: PseudoLabels | None
     features: str | None
     """Name of the features that the baseline's k-means had; None without a baseline."""
     method: str

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import Neighbours
+from clusterlab.artifacts import Neighbours, PseudoLabels
 from clusterlab.data.images import ImageSet, Labels
 from clusterlab.evaluation.collapse import cluster_health, collapse_warnings
 from clusterlab.evaluation.metrics import score
@@ -48,6 +48,8 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
         summary["pixel_baseline"] = {"name": "k-means on pixels", **judged(run.baseline.pixels)}
     if labels is not None and run.neighbours is not None:
         summary["neighbour_purity"] = neighbour_purity(run.neighbours, run.images, labels)
+    if run.pseudo_labels is not None:
+        summary["pseudo_labels"] = _pseudo_labels(run.pseudo_labels, run.images, labels)
     summary |= {
         "seconds": round(sum(stage.seconds for stage in run.stages), 3),
         "stages": [_stage(stage, labels, pool) for stage in run.stages],
@@ -76,6 +78,16 @@ def _scores(clusters: Int[Tensor, " e"], labels: Labels | None, pool: Int[Tensor
         return {}
     classes = labels.values[pool.numpy()]
     return score(clusters.numpy(), classes)._asdict() if (classes >= 0).any() else {}
+
+
+def _pseudo_labels(given: PseudoLabels, images: ImageSet, labels: Labels | None) -> dict[str, Any]:
+    """How many images got a label that a student was started with, and how right these labels are."""
+    labelled = torch.nonzero(given.labels >= 0)[:, 0]
+    return {
+        "count": len(labelled),
+        "share": len(labelled) / len(images.train_index),
+        **_scores(given.labels[labelled], labels, labelled),
+    }
 
 
 def _stage(stage: StageRecord, labels: Labels | None, pool: Int[Tensor, " e"]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def write_outputs(run: FinishedRun, run_dir: Path) -> dict[str, Any]:
 
     write_csv(table, run_dir / "assignments.csv")
     write_parquet(table, run_dir / "assignments.parquet")
-    described = {**run.model, "num_clusters": run.num_clusters, "normalise": run.assignments.normalise}
+    head = {"hidden": run.assignments.hidden, "normalise": run.assignments.normalise}
+    described = {**run.model, "num_clusters": run.num_clusters, **head}
     write_model(SavedModel(run.assignments.network, prototypes, described), run_dir / "model")
     typical = enumerate(typical_images(table, run.num_clusters, OVERVIEW_COLUMNS))
     with replacing(run_dir / "clusters.png") as temporary:

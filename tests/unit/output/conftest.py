@@ -44,7 +44,9 @@ def assign(images: ImageSet, num_clusters: int, noise: float = 0.15) -> Assignme
     logits = 20 * embeddings @ centres.T
     logits += noise * torch.randn(logits.shape, generator=draw)
     network = {"heads.weight": torch.ones(1, num_clusters, 64), "backbone.0.bias": torch.zeros(3)}
-    return Assignments(probs=logits.softmax(1), embeddings=embeddings.half(), network=network, normalise=True)
+    return Assignments(
+        probs=logits.softmax(1), embeddings=embeddings.half(), network=network, hidden=None, normalise=True
+    )
 
 
 @pytest.fixture
@@ -92,6 +94,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 train=train[similarity[train][:, train].topk(min(5, len(train))).indices],
                 eval=scored[similarity[scored][:, scored].topk(min(3, len(scored))).indices],
             ),
+            "pseudo_labels": None,
             "features": "simclr",
             "method": "scan",
             "data": "digits",

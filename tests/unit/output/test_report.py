@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clusterlab.artifacts import Projection
+from clusterlab.artifacts import Projection, PseudoLabels
 from clusterlab.data.images import Labels
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
@@ -64,6 +64,15 @@ def test_the_page_needs_nothing_else(make_run):
     html = page_of(make_run())
     assert_inert(html)
     assert "default-src 'none'" in html
+
+
+def test_the_labels_that_a_student_started_from_are_told(make_run):
+    run = make_run()
+    given = torch.full((len(run.images),), -1)
+    given[run.images.train_index[:45]] = 2
+    text = re.sub(r"[ \n]+", " ", Page(page_of(replace(run, pseudo_labels=PseudoLabels(given)))).text)
+    assert "The student started from 45 reliable labels (25.0\u00a0% of the images), of which" in text
+    assert "The student started" not in Page(page_of(run)).text
 
 
 def test_headline_numbers_stand_beside_the_baseline(make_run):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from clusterlab.artifacts import Assignments, Baseline, Neighbours
+from clusterlab.artifacts import Baseline, Neighbours, PseudoLabels
 from clusterlab.data.images import Labels
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
@@ -24,8 +24,7 @@ def summary_of(run: FinishedRun) -> dict:
 
 def with_clusters(run: FinishedRun, clusters: torch.Tensor, num_clusters: int) -> FinishedRun:
     probs = torch.nn.functional.one_hot(clusters, num_clusters).float()
-    given = run.assignments
-    return replace(run, assignments=Assignments(probs, given.embeddings, given.network, normalise=given.normalise))
+    return replace(run, assignments=replace(run.assignments, probs=probs))
 
 
 def relabelled(run: FinishedRun, values: np.ndarray) -> FinishedRun:
@@ -46,6 +45,21 @@ def test_scores_are_of_the_eval_pool_only(make_run):
     spoilt = classes.copy()
     spoilt[run.images.train_index.numpy()] = 0
     assert summary_of(relabelled(run, spoilt))["acc"] == summary["acc"]
+
+
+def test_reliable_labels_are_counted_among_the_train_pool_and_scored_alone(make_run):
+    run = make_run()
+    train = run.images.train_index
+    classes = torch.from_numpy(run.images.sealed_labels.values)
+    given = torch.full((len(run.images),), -1)
+    given[train[:90]] = (classes[train[:90]] + 3) % 10  # right, under other names
+    given[train[:9]] = (classes[train[:9]] + 4) % 10
+    summary = summary_of(replace(run, pseudo_labels=PseudoLabels(given)))["pseudo_labels"]
+    assert (summary["count"], summary["share"]) == (90, 90 / len(train))
+    assert summary["acc"] == pytest.approx(0.9)
+    bare = summary_of(replace(run, pseudo_labels=PseudoLabels(given), images=replace(run.images, sealed_labels=None)))
+    assert bare["pseudo_labels"].keys() == {"count", "share"}
+    assert "pseudo_labels" not in summary_of(run)
 
 
 def test_protocol_all_scores_every_image(make_run):
