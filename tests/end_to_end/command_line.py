@@ -5,11 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-SMALL = (
+SHORT = (
     "data.limit=300", "backbone.width=8", "features.max_epochs=3", "features.batch_size=64", "head.max_epochs=3",
-    "student.max_epochs=3", "student.batch_size=64", "student.threshold=0.2", "map.max_images=60",
-    "baseline.restarts=1", "wandb.mode=disabled", "trainer=cpu",
+    "student.max_epochs=3", "map.max_images=60", "baseline.restarts=1", "wandb.mode=disabled", "trainer=cpu",
 )  # fmt: skip
+SMALL = {
+    "scan": (*SHORT, "student.batch_size=64", "student.threshold=0.2"),
+    "spice": (
+        *SHORT, "method=spice", "head.batch_size=100", "head.num_repeats=1", "student.steps_per_epoch=2",
+        "student.batch_size=16", "student.unlabelled_ratio=2", "reliable.num_neighbours=10", "reliable.relax=true",
+    ),
+}  # fmt: skip
+"""By method."""
 
 
 class Command:

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import pytest
 from command_line import SMALL
 
 
@@ -11,8 +12,9 @@ def clusters(folder):
         return [(row["id"], row["cluster"], row["confidence"]) for row in csv.DictReader(file)]
 
 
-def test_the_same_run_with_and_without_labels_gives_the_same_clusters(command, scans):
-    sizes = [word for word in SMALL if not word.startswith("data.limit")]
+@pytest.mark.parametrize("method", SMALL)
+def test_the_same_run_with_and_without_labels_gives_the_same_clusters(command, scans, method):
+    sizes = [word for word in SMALL[method] if not word.startswith("data.limit")]
     for name in ("with", "without"):
         command(
             *sizes, "data=arrays", "backbone=small", f"data.root={scans / f'{name}.npz'}", "num_clusters=10",

@@ -14,7 +14,7 @@ from clusterlab.artifacts import load
 from clusterlab.output.safe_text import original_text
 
 WORDS = (
-    *(word for word in SMALL if not word.startswith("data.limit")),
+    *(word for word in SMALL["scan"] if not word.startswith("data.limit")),
     "data=folder", "backbone=small", "data.image_size=16", "data.views.size=16", "run_dir=run",
 )  # fmt: skip
 TWINS = ("a first look.png", "the same again.bmp")

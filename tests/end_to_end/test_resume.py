@@ -4,26 +4,33 @@ import shutil
 import time
 
 import pytest
+import torch
 from command_line import SMALL, Command
 
-STAGES = ("features", "embeddings", "neighbours", "baseline", "head", "student", "map")
+STAGES = {
+    "scan": ("features", "embeddings", "neighbours", "baseline", "head", "student", "map"),
+    "spice": ("features", "embeddings", "baseline", "head", "reliable", "student", "map"),
+}
 TRAINED = ("features", "head", "student")
+#: SPICE's other stages are SCAN's.
+KILLS = [("scan", stage) for stage in STAGES["scan"]] + [("spice", stage) for stage in (*TRAINED, "reliable")]
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    Command(folder)(*SMALL)
+    for method in STAGES:
+        Command(folder)(*SMALL[method])
     return folder
 
 
-def outcome(folder):
-    return (folder / "outputs" / "digits" / "scan" / "0" / "assignments.csv").read_bytes()
+def outcome(folder, method="scan"):
+    return (folder / "outputs" / "digits" / method / "0" / "assignments.csv").read_bytes()
 
 
-def kill_in(command, stage):
+def kill_in(command, method, stage):
     """Kill the run in `stage`: in a trained one after its first checkpoint, in another as soon as it has begun."""
-    process = command.start(*SMALL, "trainer.checkpoint_seconds=0")
+    process = command.start(*SMALL[method], "trainer.checkpoint_seconds=0")
     sign = "*.work/last.ckpt" if stage in TRAINED else "*.work"
     deadline = time.monotonic() + 120
     while not list((command.folder / "outputs" / "stages").glob(f"{stage}-{sign}")):
@@ -34,34 +41,74 @@ def kill_in(command, stage):
     process.communicate()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_run_killed_in_a_stage_ends_as_an_unbroken_one(unbroken, command, stage):
+def with_stages_before(stage, method, unbroken, command):
+    """Copy what an unbroken run has made when it comes to `stage`."""
+    earlier = STAGES[method][: STAGES[method].index(stage)]
     stages = command.folder / "outputs" / "stages"
     for done in (unbroken / "outputs" / "stages").iterdir():
-        earlier = STAGES[: STAGES.index(stage)]
         if done.is_dir() and done.name.split("-")[0] in (*earlier, "images"):
             shutil.copytree(done, stages / done.name)
-    kill_in(command, stage)
-    assert not (command.folder / "outputs" / "digits" / "scan" / "0" / "assignments.csv").exists()
-    output = command(*SMALL, "trainer.checkpoint_seconds=0")
+    return stages
+
+
+@pytest.mark.parametrize(("method", "stage"), KILLS)
+def test_a_run_killed_in_a_stage_ends_as_an_unbroken_one(unbroken, command, method, stage):
+    stages = with_stages_before(stage, method, unbroken, command)
+    kill_in(command, method, stage)
+    assert not (command.folder / "outputs" / "digits" / method / "0" / "assignments.csv").exists()
+    output = command(*SMALL[method], "trainer.checkpoint_seconds=0")
     assert f"{stage}: " in output
-    assert outcome(command.folder) == outcome(unbroken)
+    assert outcome(command.folder, method) == outcome(unbroken, method)
     assert not list(stages.glob("*.work"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "held"),
+    [
+        ("features", ("query.0.stem.0.weight", "key.shadow.0.stem.0.weight", "queue", "pointer")),
+        ("head", ("network.heads.hidden_weight", "network.heads.weight")),
+        ("student", ("network.heads.weight", "ema.shadow.heads.weight")),
+    ],
+)
+def test_a_checkpoint_of_spice_holds_all_that_its_stage_carries_from_step_to_step(unbroken, command, stage, held):
+    stages = with_stages_before(stage, "spice", unbroken, command)
+    kill_in(command, "spice", stage)
+    (path,) = stages.glob(f"{stage}-*.work/last.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    assert set(held) <= checkpoint["state_dict"].keys()
+    assert checkpoint["optimizer_states"][0]["state"]
+    # Samplers and generators carry nothing: they are seeded by the epoch and the step.
+    assert checkpoint["epoch"] >= 0
+    assert checkpoint["global_step"] > 0
+    if stage == "head":
+        assert checkpoint["best"]["network"]["heads.hidden_weight"].shape[0] == 1
 
 
 def test_a_second_run_loads_every_stage(unbroken, command):
     shutil.copytree(unbroken / "outputs", command.folder / "outputs")
-    output = command(*SMALL)
-    assert output.count(": loaded ") == len(STAGES)
-    assert "starting" not in output
-    assert outcome(command.folder) == outcome(unbroken)
+    for method, stages in STAGES.items():
+        output = command(*SMALL[method])
+        assert output.count(": loaded ") == len(stages)
+        assert "starting" not in output
+        assert outcome(command.folder, method) == outcome(unbroken, method)
 
 
 def test_a_changed_setting_makes_what_depends_on_it_again_and_nothing_else(unbroken, command):
     shutil.copytree(unbroken / "outputs", command.folder / "outputs")
-    output = command(*SMALL, "head.entropy_weight=4")
-    assert output.count(": loaded ") == STAGES.index("head")
+    output = command(*SMALL["scan"], "head.entropy_weight=4")
+    assert output.count(": loaded ") == STAGES["scan"].index("head")
     assert "head: scan: starting" in output
+
+
+def test_two_methods_of_a_sweep_share_the_features(unbroken, command):
+    words = [word for word in SMALL["spice"] if not word.startswith(("method", "head", "student", "reliable"))]
+    command(
+        "-m", "method=scan,spice", *words, "features=simclr", "head.max_epochs=1", "student.max_epochs=1",
+        "method.stages=[features,embeddings,neighbours,head]",
+    )  # fmt: skip
+    folders = [path.name for path in (command.folder / "outputs" / "stages").iterdir() if path.is_dir()]
+    assert len([name for name in folders if name.startswith("features-")]) == 1
+    assert {name.split("-")[1] for name in folders if name.startswith("head-")} == {"scan", "spice"}
 
 
 def test_a_damaged_artifact_is_made_again(unbroken, command):
@@ -70,7 +117,7 @@ def test_a_damaged_artifact_is_made_again(unbroken, command):
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
-    output = command(*SMALL)
+    output = command(*SMALL["scan"])
     assert "is not what was written" in output
     assert "neighbours: neighbours: starting" in output
     assert outcome(command.folder) == outcome(unbroken)
