@@ -1,36 +1,18 @@
 """The shipped experiments have the numbers of the rows of the papers' tables that they name."""
 
-from functools import cache
-from pathlib import Path
+from functools import partial
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from experiments import CONF, compose_experiment, part
 
-from clusterlab.config import RunConfig, parse
 from clusterlab.pipeline import check_order
 
-CONF = Path(__file__).parents[2] / "conf"
 SCAN = ("scan_cifar10", "scan_cifar100_20", "scan_stl10")
 
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-
-    @cache
-    def experiment(name: str) -> RunConfig:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("config", overrides=[f"experiment={name}", f"data.root={root}"])
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        # A folder of images does not know how many classes it has.
-        return parse(values | {"num_clusters": values["num_clusters"] or 2})
-
-    return experiment
-
-
-def part(config: RunConfig, section: str):
-    return next(plan.settings for plan in config.stages if plan.section == section)
+    return partial(compose_experiment, root=tmp_path_factory.mktemp("root"))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
