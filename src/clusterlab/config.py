@@ -119,11 +119,11 @@ def _plan(values: Mapping[str, Any], section: str, backbone: BackbonePlan) -> St
     chosen = values.get(section)
     name = _name(chosen, f"method.stages has {section!r}", section)
     part = find(section if section in TRAINED_GROUPS else "computed", name, Stage)
-    settings = dict(chosen or {})
-    if part.own_network:
-        own = settings.pop("backbone", None)
-        backbone = backbone if own is None else _backbone(own, f"{section}.backbone")
-    return StagePlan(section, part, _validate(part.Settings, settings, section), backbone)
+    wanted = dict(chosen or {})
+    own = wanted.pop("backbone", None) if part.own_network else None
+    settings = _validate(part.Settings, wanted, section)
+    part.check(settings, has_own_network=own is not None)
+    return StagePlan(section, part, settings, backbone if own is None else _backbone(own, f"{section}.backbone"))
 
 
 def _backbone(chosen: object, section: str) -> BackbonePlan:

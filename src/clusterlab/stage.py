@@ -69,6 +69,14 @@ class Stage(ABC):
     uses_trainer: ClassVar[bool] = False
     """Whether the result depends on precision and length limits of the trainer."""
 
+    @classmethod
+    def check(cls, settings: Any, *, has_own_network: bool) -> None:
+        """See that the settings fit each other, before anything runs.
+
+        Raises:
+            UserError: they do not.
+        """
+
     @abstractmethod
     def __init__(self, *, settings: Any, work: Work, **inputs: Artifact) -> None: ...
 

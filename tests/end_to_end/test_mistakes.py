@@ -33,6 +33,13 @@ from clusterlab.__main__ import main
         (["method.stages=[features,neighbours]"], ["neighbours needs Embeddings", "method.stages"]),
         (["method.stages=[features,embedings]"], ["embedings", "did you mean embeddings?"]),
         (["head=null"], ["nothing is chosen for head", "head=NAME"]),
+        (["method=spice", "features.queue_size=100"], ["features.queue_size=100", "batch of 64 images", "64 or 128"]),
+        (
+            ["method=spice", "backbone@student.backbone=wrn", "student.init=features"],
+            ["student.init=features", "backbone@student.backbone=null"],
+        ),
+        (["backbone@student.backbone=wrn"], ["student.backbone is not a setting", "ema_decay"]),
+        (["method=spice", "head.ratio.start=2"], ["head.ratio.start=2", "less than or equal to 1"]),
         (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
         (["data.protocol=split"], ["protocol"]),
     ],

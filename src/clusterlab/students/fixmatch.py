@@ -116,6 +116,15 @@ class FixMatch(StudentStage):
         self.register_buffer("labelled", torch.nonzero(pseudo_labels.labels >= 0)[:, 0], persistent=False)
         self.weak_view, self.strong_view = self.view("weak"), self.view(settings.strong_view)
 
+    @classmethod
+    def check(cls, settings: FixMatchSettings, *, has_own_network: bool) -> None:
+        """See that a student with a network of its own does not start from another one."""
+        if settings.init == "features" and has_own_network:
+            raise UserError(
+                "student.init=features starts from the network that made the clusters, so the student has to have its "
+                "backbone: use backbone@student.backbone=null, or student.init=random"
+            )
+
     def pool(self) -> Int[Tensor, " n"]:
         """Return the train and the unlabelled split."""
         return self.work.images.pretext_index
@@ -169,10 +178,4 @@ class FixMatch(StudentStage):
 def _starting_network(settings: FixMatchSettings, work: Work, assignments: Assignments) -> Classifier:
     if settings.init == "random":
         return Classifier(backbone=work.network.build(), clusters=work.num_clusters)
-    try:
-        return network_of(assignments, work)
-    except ValueError as error:
-        raise UserError(
-            "student.init=features starts from the network that made the clusters, so the student has to have its "
-            "backbone: use student.backbone=null, or student.init=random"
-        ) from error
+    return network_of(assignments, work)

@@ -160,14 +160,12 @@ def test_a_start_from_the_features_is_the_network_that_made_the_clusters(work):
         assert torch.equal(stage.network.state_dict()[name], value), name
 
 
-def test_a_start_from_another_backbone_is_one_line_with_the_choices(work):
-    wider = replace(work, network=replace(work.network, settings=work.network.settings.model_copy(update={"width": 8})))
-    settings = fixmatch(work, init="features").settings
-    with pytest.raises(UserError, match=r"student.backbone=null, or student.init=random"):
-        FixMatch(
-            settings=settings, work=wider, pseudo_labels=PseudoLabels(torch.zeros(60).long()),
-            assignments=assignments(work),
-        )  # fmt: skip
+def test_a_start_from_the_features_with_another_backbone_is_refused_before_anything_runs(work):
+    from_features, at_random = (fixmatch(work, init=init).settings for init in ("features", "random"))
+    with pytest.raises(UserError, match=r"backbone@student.backbone=null, or student.init=random"):
+        FixMatch.check(from_features, has_own_network=True)
+    FixMatch.check(from_features, has_own_network=False)
+    FixMatch.check(at_random, has_own_network=True)
 
 
 def test_the_rate_falls_to_a_fifth_by_the_last_step_and_batch_norm_is_not_decayed(work):
