@@ -70,7 +70,7 @@ class Stage(ABC):
     """Whether the result depends on precision and length limits of the trainer."""
 
     @classmethod
-    def check(cls, settings: Any, *, has_own_network: bool) -> None:
+    def check(cls, settings: Any, *, has_own_network: bool) -> None:  # noqa: B027  most parts have nothing to check
         """See that the settings fit each other, before anything runs.
 
         Raises:
