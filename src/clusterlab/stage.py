@@ -69,8 +69,8 @@ class Stage(ABC):
     uses_trainer: ClassVar[bool] = False
     """Whether the result depends on precision and length limits of the trainer."""
 
-    @classmethod
-    def check(cls, settings: Any, *, has_own_network: bool) -> None:  # noqa: B027  most parts have nothing to check
+    @classmethod  # noqa: B027  most parts have nothing to check
+    def check(cls, settings: Any, *, has_own_network: bool) -> None:
         """See that the settings fit each other, before anything runs.
 
         Raises:
