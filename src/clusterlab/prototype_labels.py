@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class PrototypeLabels(NamedTuple):
@@ -58,10 +59,9 @@ def prototype_labels(
         raise ValueError(f"{n} samples for {k} clusters leave none for a centre at a share of {centre_ratio * ratio:g}")
     with torch.autocast(scores.device.type, enabled=False):
         columns = scores.transpose(-1, -2).reshape(-1, n)
-        highest = columns.topk(for_centre, dim=1).indices
-        # The mean of chosen rows as a product: gathering them would take for_centre times the memory.
-        chosen = torch.zeros(len(columns), n, dtype=embeddings.dtype, device=embeddings.device)
-        centres = chosen.scatter_(1, highest, 1) @ embeddings / for_centre
+        highest = columns.topk(for_centre, dim=1, sorted=False).indices
+        # The mean of some rows for each cluster, without a copy of all these rows.
+        centres = F.embedding_bag(highest, embeddings, mode="mean")
         similarity = (centres @ embeddings.T).view(-1, k, n)
     index = (_top if overlap else _top_without_overlap)(similarity, for_label)
     labels = torch.arange(k, device=scores.device)[:, None].expand_as(index)
