@@ -41,8 +41,10 @@ class ReliableSettings(PartSettings):
     """What the probability of the cluster has to exceed."""
     balanced: bool
     """Whether every cluster is reduced, at random, to the size of the smallest."""
+    min_per_cluster: PositiveInt
+    """Reliable images that every cluster has to have."""
     relax: bool
-    """Whether both thresholds are lowered where a cluster has no reliable image; otherwise that is an error."""
+    """Whether both thresholds are lowered for a cluster that has too few; otherwise that is an error."""
     backend: Backend
 
 
@@ -65,7 +67,7 @@ class FindReliableLabels(Stage):
         """Return the labels.
 
         Raises:
-            UserError: a cluster has no reliable image, and `relax` is off.
+            UserError: a cluster has too few reliable images, and `relax` is off.
         """
         settings, work, pool = self.settings, self.work, self.work.images.train_index
         confidence, clusters = self.assignments.probs[pool].max(dim=1)
@@ -96,29 +98,31 @@ class FindReliableLabels(Stage):
         confidence: Float[Tensor, " n"],
         num_neighbours: int,
     ) -> Bool[Tensor, " n"]:
-        """Return what is reliable by the settings or, with `relax`, by the first step at which no cluster goes without.
-
-        A cluster without any image always does.
-        """
+        """Return what is reliable by the settings or, with `relax`, by the first step enough for its cluster."""
         settings, sizes = self.settings, self._per_cluster(clusters)
         judge = partial(reliable_set, agreement, confidence, num_neighbours=num_neighbours)
-        for step in range(STEPS + 1):
+        reliable = judge(min_agreement=settings.min_agreement, min_confidence=settings.min_confidence)
+        counts = self._per_cluster(clusters[reliable])
+        if not settings.relax and bool((counts < settings.min_per_cluster).any()):
+            agreeing = self._per_cluster(clusters[judge(min_agreement=settings.min_agreement, min_confidence=0.0)])
+            confident = self._per_cluster(clusters[judge(min_agreement=0.0, min_confidence=settings.min_confidence)])
+            raise UserError(_explain(settings, counts, sizes, agreeing=agreeing, confident=confident))
+        needed = sizes.clamp(max=settings.min_per_cluster)
+        for step in range(1, STEPS + 1):
+            lacking = counts < needed
+            if not bool(lacking.any()):
+                break
             left = (STEPS - step) / STEPS
             min_agreement, min_confidence = left * settings.min_agreement, left * settings.min_confidence
-            reliable = judge(min_agreement=min_agreement, min_confidence=min_confidence)
+            found = judge(min_agreement=min_agreement, min_confidence=min_confidence)
+            reliable = torch.where(lacking[clusters], found, reliable)
             counts = self._per_cluster(clusters[reliable])
-            if not settings.relax and bool((counts == 0).any()):
-                agreeing = self._per_cluster(clusters[judge(min_agreement=min_agreement, min_confidence=0.0)])
-                confident = self._per_cluster(clusters[judge(min_agreement=0.0, min_confidence=min_confidence)])
-                raise UserError(_explain(settings, counts, sizes, agreeing=agreeing, confident=confident))
-            if bool((counts > 0)[sizes > 0].all()):
-                break
-        if step > 0:
-            log.warning(
-                "reliable.relax: some cluster had no reliable image; at min_agreement=%.4g and min_confidence=%.4g "
-                "each that has images has one; per cluster: %s",
-                min_agreement, min_confidence, _listed(counts),
-            )  # fmt: skip
+            enough = lacking & (counts >= needed)
+            if bool(enough.any()):
+                log.warning(
+                    "reliable.relax: %s too few reliable images; with min_agreement=%.4g and min_confidence=%.4g: %s",
+                    _named(enough), min_agreement, min_confidence, _listed(counts[enough]),
+                )  # fmt: skip
         if bool((sizes == 0).any()):
             log.warning(
                 "reliable.relax: %s no image at all (left empty by the head): no label there", _named(sizes == 0)
@@ -178,12 +182,13 @@ def _explain(
 ) -> str:
     """Return which clusters have no reliable image, on which threshold that depends, and what to change."""
     found = [f"{_named(sizes == 0)} no image at all (left empty by the head)"] if bool((sizes == 0).any()) else []
-    lacking = (counts == 0) & (sizes > 0)
+    lacking = (counts < settings.min_per_cluster) & (sizes > 0)
+    few = "no reliable image" if settings.min_per_cluster == 1 else f"under {settings.min_per_cluster} reliable images"
     words = f"reliable.min_confidence={settings.min_confidence:g} or reliable.min_agreement={settings.min_agreement:g}"
     advice = f"lowering {words} would not help: add reliable.relax=true to go on without, or try another seed=N"
     if bool(lacking.any()):
         found.append(
-            f"{_named(lacking)} no reliable image: of {int(sizes[lacking].sum())} images "
+            f"{_named(lacking)} {few}: of {int(sizes[lacking].sum())} images "
             f"{int(confident[lacking].sum())} are confident enough and "
             f"{int(agreeing[lacking].sum())} agree enough with their neighbours"
         )

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from reliable_cases import CASE_A, CASE_B, case_d, directions
 from torch.nn import functional as F
 
 from clusterlab.artifacts import Assignments, Embeddings
@@ -23,36 +24,8 @@ from clusterlab.rng import generator_for
 both = pytest.mark.parametrize("find", [nearest_with_torch, nearest_with_faiss])
 YAML = {
     "num_neighbours": 100, "min_agreement": 0.95, "min_confidence": 0.99, "balanced": True, "relax": False,
-    "backend": "auto",
+    "min_per_cluster": 1, "backend": "auto",
 }  # fmt: skip
-
-
-def directions(degrees):
-    radians = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
-    return torch.stack([radians.cos(), radians.sin()], dim=1)
-
-
-def two_clusters(first):
-    probs = torch.tensor(first)
-    return torch.stack([probs, 1 - probs], dim=1)
-
-
-CASE_A = (
-    directions([0, 5, 11, 18, 26, 60, 65, 71, 78, 86]),
-    two_clusters([0.995, 0.997, 0.996, 0.002, 0.994, 0.003, 0.001, 0.004, 0.005, 0.992]),
-)
-CASE_B = (
-    directions([0, 4, 9, 15, 22, 30, 90, 93, 97, 102, 108, 115]),
-    two_clusters([0.999, 0.998, 0.995, 0.991, 0.985, 0.40, 0.001, 0.002, 0.004, 0.006, 0.005, 0.30]),
-)
-
-
-def case_d():
-    generator = torch.Generator().manual_seed(7)
-    centres = F.normalize(torch.randn(4, 8, generator=generator), dim=1)
-    truth = torch.arange(600) % 4
-    values = F.normalize(centres[truth] + 0.35 * torch.randn(600, 8, generator=generator), dim=1)
-    return values, (12 * values @ centres.T).softmax(dim=1), truth
 
 
 def candidates(values, probs, **thresholds):
@@ -266,13 +239,13 @@ def test_relaxing_changes_nothing_where_every_cluster_has_a_reliable_image(work,
     assert caplog.records == []
 
 
-def test_relaxing_stops_at_the_first_step_at_which_every_cluster_has_a_reliable_image(work, caplog):
+def test_relaxing_stops_at_the_first_step_that_is_enough_for_the_cluster(work, caplog):
     # 5 · 0.9 · 0.95 = 4.275 neighbours are still too many, 5 · 0.8 · 0.95 = 3.8 are not.
     found = labels(work, *CASE_A, num_neighbours=5, min_agreement=0.95, relax=True)
     assert found.tolist() == [0, 0, 0, -1, 0, 1, 1, 1, 1, -1]
     assert said(caplog) == [
-        "reliable.relax: some cluster had no reliable image; at min_agreement=0.76 and min_confidence=0.792 "
-        "each that has images has one; per cluster: 4, 4"
+        "reliable.relax: clusters 0, 1 have too few reliable images; with min_agreement=0.76 and "
+        "min_confidence=0.792: 4, 4"
     ]
 
 
@@ -280,6 +253,22 @@ def test_relaxing_lowers_the_confidence_asked_for_as_well(work):
     values, probs = CASE_B
     found = labels(work, values, 0.5 + 0.7 * (probs - 0.5), num_neighbours=4, min_agreement=0.75, relax=True)
     assert per_cluster(found, 2) == [5, 5]
+
+
+def test_relaxing_leaves_a_cluster_alone_that_has_enough(work):
+    values, probs = CASE_B
+    probs = torch.cat([probs[:6], 0.5 + 0.7 * (probs[6:] - 0.5)])  # only the second cluster is no longer confident
+    found = labels(work, values, probs, num_neighbours=4, min_agreement=0.75, relax=True, balanced=False)
+    assert found[:6].tolist() == [0, 0, 0, 0, -1, -1]
+    assert per_cluster(found, 2) == [4, 5]
+
+
+def test_every_cluster_needs_as_many_reliable_images_as_are_asked_for_or_all_it_has(work):
+    few = {"num_neighbours": 4, "min_agreement": 0.75, "balanced": False}
+    assert per_cluster(labels(work, *CASE_B, min_per_cluster=4, **few), 2) == [4, 5]
+    assert "cluster 0 has under 5 reliable images: of 5 images 4" in refusal(work, *CASE_B, min_per_cluster=5, **few)
+    assert per_cluster(labels(work, *CASE_B, min_per_cluster=5, relax=True, **few), 2) == [5, 5]
+    assert per_cluster(labels(work, *CASE_B, min_per_cluster=100, relax=True, **few), 2) == [5, 7]
 
 
 def test_relaxing_goes_on_without_the_clusters_that_the_head_left_empty(work, caplog):
