@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from reliable_cases import CASE_A, CASE_B, case_d, directions
+from reliable_cases import CASE_A, CASE_B, case_d, directions, two_clusters
 from torch.nn import functional as F
 
 from clusterlab.artifacts import Assignments, Embeddings
