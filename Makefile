@@ -30,6 +30,8 @@ format: $(INSTALLED)  ## mend what ruff can mend
 
 benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same work
 	$(BIN)/python benchmarks/augmentation.py --json benchmarks/results/augmentation.json
+	$(BIN)/python benchmarks/spice_head.py --json benchmarks/results/spice_head.json
+	$(BIN)/python benchmarks/reliable.py --json benchmarks/results/reliable.json
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
