@@ -19,6 +19,7 @@ import numpy as np
 import PIL
 import torch
 import torchvision
+import yaml
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from sklearn.datasets import load_sample_images
 from torchvision import transforms as T
@@ -32,22 +33,8 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 JITTER = (0.4, 0.4, 0.4, 0.1)
 BLUR_SIGMA = (0.1, 2.0)
 CUTOUT = 16
-OPERATIONS = {
-    "identity": (0.0, 0.0),
-    "auto_contrast": (0.0, 0.0),
-    "equalize": (0.0, 0.0),
-    "rotate": (-30.0, 30.0),
-    "solarize": (0.0, 256.0),
-    "color": (0.05, 0.95),
-    "contrast": (0.05, 0.95),
-    "brightness": (0.05, 0.95),
-    "sharpness": (0.05, 0.95),
-    "shear_x": (-0.1, 0.1),
-    "shear_y": (-0.1, 0.1),
-    "translate_x": (-0.1, 0.1),
-    "translate_y": (-0.1, 0.1),
-    "posterize": (4.0, 8.0),
-}
+VIEWS = Path(__file__).parents[1] / "conf" / "data" / "views" / "photographs.yaml"
+OPERATIONS = {name: tuple(bounds) for name, bounds in yaml.safe_load(VIEWS.read_text())["strong"]["operations"].items()}
 
 PilTransform = Callable[[Image.Image], torch.Tensor]
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
