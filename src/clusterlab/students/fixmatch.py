@@ -164,7 +164,7 @@ class FixMatch(StudentStage):
             target=settings.target,
             unlabelled_weight=settings.unlabelled_weight,
         )
-        self.observe(**loss._asdict())
+        self.observe(loss=loss.total, supervised=loss.supervised, unsupervised=loss.unsupervised, kept=loss.kept)
         return loss.total
 
     def draw_labelled(self) -> Int[Tensor, " b"]:
