@@ -1,6 +1,6 @@
 """SPICE's prototype pseudo-labelling: what lies nearest to a cluster's most certain images gets its label.
 
-Section III-B of https://arxiv.org/abs/2103.09382. All clusters of all heads are labelled at once.
+https://arxiv.org/abs/2103.09382. All clusters of all heads are labelled at once.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def prototype_labels(
     ratio: float,
     overlap: bool,
 ) -> PrototypeLabels:
-    """Label the samples nearest to each cluster's prototype (equations 4 to 6 of the paper).
+    """Label the samples nearest to each cluster's prototype, as the authors' code does it.
 
     A cluster's centre is the plain mean of the embeddings of its highest-scored samples; the samples with the largest
     inner product with it get its label, whatever they score.
@@ -58,14 +58,22 @@ def prototype_labels(
     if for_centre < 1:
         raise ValueError(f"{n} samples for {k} clusters leave none for a centre at a share of {centre_ratio * ratio:g}")
     with torch.autocast(scores.device.type, enabled=False):
-        columns = scores.transpose(-1, -2).reshape(-1, n)
-        highest = columns.topk(for_centre, dim=1, sorted=False).indices
-        # The mean of some rows for each cluster, without a copy of all these rows.
-        centres = F.embedding_bag(highest, embeddings, mode="mean")
+        centres = cluster_centres(scores, embeddings, for_centre)
         similarity = (centres @ embeddings.T).view(-1, k, n)
     index = (_top if overlap else _top_without_overlap)(similarity, for_label)
     labels = torch.arange(k, device=scores.device)[:, None].expand_as(index)
     return PrototypeLabels(index.reshape(*heads, -1), labels.reshape(*heads, -1))
+
+
+@torch.no_grad()
+def cluster_centres(
+    scores: Float[Tensor, "*h n k"], embeddings: Float[Tensor, "n d"], count: int
+) -> Float[Tensor, "*h k d"]:
+    """Return the mean embedding of the `count` highest-scored samples of each cluster; it is no unit vector."""
+    *heads, n, k = scores.shape
+    highest = scores.transpose(-1, -2).reshape(-1, n).topk(count, dim=1, sorted=False).indices
+    # The mean of some rows for each cluster, without a copy of all these rows.
+    return F.embedding_bag(highest, embeddings, mode="mean").view(*heads, k, -1)
 
 
 def _top(similarity: Float[Tensor, "h k n"], count: int) -> Int[Tensor, "h k count"]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clusterlab.prototype_labels import prototype_counts, prototype_labels
+from clusterlab.prototype_labels import cluster_centres, prototype_counts, prototype_labels
 
 
 def found(scores, embeddings, *, centre_ratio=0.5, ratio=1.0, overlap=True):
@@ -128,6 +128,20 @@ def test_without_overlap_it_is_the_greedy_choice_over_all_pairs(seed):
             taken.add(i)
             want[c].add(i)
     assert clusters_of(scores, embeddings, overlap=False) == want
+
+
+def test_centres_agree_with_the_reference():
+    scores, embeddings = case_a()
+    assert cluster_centres(scores, embeddings, 1).tolist() == embeddings[[0, 4, 7]].tolist()
+    centres = cluster_centres(scores, embeddings, 2)
+    assert centres.tolist() == [[4.5, 0.5, 0.5], [1.5, 4, 0.5], [1.5, 0.5, 4.5]]
+    assert (embeddings @ centres[0]).tolist() == [23, 18.5, 14.5, 11, 7, 3, 3, 7, 11.5]
+    assert cluster_centres(*case_b(), 2).tolist() == [[5.5, 0.5], [3.5, 2.5]]
+    want = [[0.99012834, 0.12157248], [0.76460350, 0.59737372], [-0.89486355, -0.42682803]]
+    torch.testing.assert_close(cluster_centres(*case_c(), 2), torch.tensor(want), atol=1e-6, rtol=0)
+    norms = cluster_centres(*case_d(), 20).norm(dim=1)
+    want = [0.19088139, 0.21009065, 0.24430914, 0.23565079, 0.29159975]
+    torch.testing.assert_close(norms, torch.tensor(want), atol=1e-6, rtol=0)
 
 
 def test_too_few_samples_for_a_prototype_are_refused():

@@ -1,6 +1,6 @@
 """Reliable labels: the clusters of images of which the head is confident and on which the neighbours agree.
 
-Section III-C of SPICE, https://arxiv.org/abs/2103.09382. The authors' code compares the neighbours' clusters with that
+From SPICE, https://arxiv.org/abs/2103.09382. The authors' code compares the neighbours' clusters with that
 of the first of them, which is the image itself unless it has a twin; here it is always the image itself. Where a
 cluster has no reliable image, their balancing leaves an empty set; here that is an error, or thresholds are lowered.
 """

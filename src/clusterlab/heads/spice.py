@@ -1,6 +1,6 @@
 """SPICE-Self: the most certain images of a cluster are its prototype, and what lies nearest to it gets its label.
 
-Section III-B of https://arxiv.org/abs/2103.09382. Each outer iteration alternates two steps over a subset of the
+The clustering head of https://arxiv.org/abs/2103.09382. Each outer iteration alternates two steps over a subset of the
 images: prototype pseudo-labelling, per cluster and per head (weak views give the certainty, un-augmented images the
 embeddings), then several passes of cross-entropy over the labelled subset (strong views). The head and the epoch with
 the lowest loss on their own pseudo-labels over all images are kept.

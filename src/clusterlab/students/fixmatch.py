@@ -1,7 +1,7 @@
 """FixMatch: a strong view shall get the label that the network is sure of on a weak view of the same image.
 
 https://arxiv.org/abs/2001.07685, here started by reliable pseudo-labels, as the last stage of SPICE
-(https://arxiv.org/abs/2103.09382, section III-C). The labels stay as they are for the whole training.
+(https://arxiv.org/abs/2103.09382). The labels stay as they are for the whole training.
 
 An epoch is a number of steps. Labelled and unlabelled images are drawn with replacement; the unlabelled ones are all
 images that features may be trained on, those with a label among them.
