@@ -64,12 +64,12 @@ def moco_logits(
 
 
 class MoCoSettings(TrainedSettings):
-    """`momentum` (m): how much of the averaged encoder stays in each step."""
+    """`momentum` (m): how much of the averaged encoder stays in each step. `batch_size` is that of all processes."""
 
     temperature: PositiveFloat
     momentum: Annotated[float, Field(ge=0, lt=1)]
     queue_size: PositiveInt | None
-    """Keys in the queue (K), a multiple of the batch of all processes; null: a size that suits the images."""
+    """Keys in the queue (K), a multiple of the batch; null: a size that suits the images."""
     projection_dim: PositiveInt
     batch_norm_groups: PositiveInt
     """Parts of a batch that are normalised by statistics of their own."""
@@ -93,7 +93,7 @@ class MoCo(TrainedStage):
         self.query = nn.Sequential(backbone, Projection(inputs=backbone.feature_dim, outputs=settings.projection_dim))
         self.key = Ema(self.query, decay=settings.momentum, copy_buffers=False)
         pool = len(self.pool())
-        size = queue_size(settings.queue_size, batch=min(settings.batch_size, pool) * work.trainer.devices, images=pool)
+        size = queue_size(settings.queue_size, batch=min(settings.batch_size, pool), images=pool)
         self.register_buffer("queue", F.normalize(torch.randn(size, settings.projection_dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         blur = {"blur_probability": settings.blur_probability, "blur_sigma": settings.blur_sigma}

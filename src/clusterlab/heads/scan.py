@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clusterlab.artifacts import Encoder, Neighbours
+from clusterlab.data.views import Family
 from clusterlab.multihead import MultiHeadSettings, MultiHeadStage
 from clusterlab.stage import PartSettings, Work
 
@@ -80,7 +81,7 @@ class ScanSettings(MultiHeadSettings):
 
     entropy_weight: NonNegativeFloat
     update: Literal["all", "heads"]
-    view: Literal["strong", "contrastive", "weak", "plain"]
+    view: Family
     """Augmentation of anchor and neighbour, each with its own draw; without effect when only heads are trained."""
 
 
