@@ -55,6 +55,7 @@ def clusterlab(values: Tensor, probs: Tensor, backend: str) -> int:
         min_agreement=MIN_AGREEMENT,
         min_confidence=MIN_CONFIDENCE,
         balanced=False,
+        min_per_cluster=1,
         relax=False,
         backend=backend,
     )
