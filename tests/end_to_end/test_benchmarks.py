@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_reliable_set_is_measured_in_every_way(tmp_path):
     subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "reliable.py", "--images", "600", "--plain-images", "600", "--json",
+        [sys.executable, ROOT / "benchmarks" / "reliable.py", "--images", "3000", "--plain-images", "3000", "--json",
          tmp_path / "figures.json"],
         check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300,
     )  # fmt: skip
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert "processor" in figures["machine"]
+    assert len({run["reliable"] for run in figures["runs"]}) == 1  # every way finds the same labels
