@@ -6,10 +6,10 @@ embeddings), then several passes of cross-entropy over the labelled subset (stro
 the lowest loss on their own pseudo-labels over all images are kept.
 
 The backbone is frozen. The authors' code nevertheless leaves its batch norm in train mode, so that its statistics drift
-towards the strong views; here it is frozen too unless `freeze_bn=false`, and then each strong view passes the backbone
-once per outer iteration, which is the same arithmetic as once per head and pass. Other differences: every outer
-iteration draws from a fresh permutation of the images (there consecutive epochs share all but one subset), and the
-heads are judged on the images that they are trained on.
+towards the strong views; `freeze_bn=false` does so. By default it is frozen too, and each strong view passes the
+backbone once per outer iteration: the same arithmetic as once per head and pass. Other differences: every epoch draws a
+fresh permutation of the images (there consecutive epochs share all but one subset), and the heads are judged on the
+images that they are trained on.
 """
 
 import math

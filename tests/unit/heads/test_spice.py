@@ -109,7 +109,7 @@ def test_the_head_reads_the_mean_over_a_feature_map():
 @pytest.mark.parametrize("sigma", [0.9, 1.4])
 def test_the_head_with_the_lowest_loss_is_right_though_other_heads_are_not(sigma):
     """The alternation of labels and steps on fixed features: several heads and the choice by loss are what holds it."""
-    accuracies = [em_on_mixture(sigma, seed) for seed in range(3)]
+    accuracies = [em_on_mixture(sigma, seed) for seed in range(5)]
     assert min(best for best, _ in accuracies) >= 0.97
     assert min(worst for _, worst in accuracies) < 0.9
 
