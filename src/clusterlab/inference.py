@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +24,7 @@ def over_images(
     pixels: Pixels,
     forward: Callable[[Tensor], tuple[Tensor, ...]],
     title: str,
-) -> tuple[Float[Tensor, "n ..."], ...]:
+) -> tuple[Shaped[Tensor, "n ..."], ...]:
     """Apply `forward` to the plain view of the images of `index`, in batches, with `network` in eval mode.
 
     Returns each of forward's results over all images, in the order of `index`, on the CPU.
@@ -76,9 +76,10 @@ def network_of(assignments: Assignments, work: Work) -> Classifier:
     """Return the trained network that gave `assignments`; its backbone has to be the stage's."""
     network = Classifier(
         backbone=work.network.build(),
-        clusters=work.num_clusters,
+        clusters=assignments.probs.shape[1],
         hidden=assignments.hidden,
         normalise=assignments.normalise,
+        groups=assignments.network.get("groups"),
     )
     network.load_state_dict(assignments.network)
     return network

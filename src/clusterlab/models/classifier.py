@@ -1,7 +1,7 @@
 """A backbone with cluster heads: the network that a clustering method trains and a run leaves behind."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,25 +40,51 @@ def _apply(weight: Tensor, bias: Tensor, values: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Backbone, optional L2 normalisation, cluster heads."""
+    """Backbone, optional L2 normalisation, cluster heads.
+
+    With `groups` the heads tell finer classes apart, of which groups[i] is the cluster of the i-th: a cluster's
+    probability is the sum of its classes'.
+    """
+
+    groups: Int[Tensor, " m"] | None
 
     def __init__(
-        self, *, backbone: Backbone, clusters: int, heads: int = 1, hidden: int | None = None, normalise: bool = False
+        self,
+        *,
+        backbone: Backbone,
+        clusters: int,
+        heads: int = 1,
+        hidden: int | None = None,
+        normalise: bool = False,
+        groups: Int[Tensor, " m"] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = ClusterHeads(heads=heads, features=backbone.feature_dim, clusters=clusters, hidden=hidden)
+        outputs = clusters if groups is None else len(groups)
+        self.heads = ClusterHeads(heads=heads, features=backbone.feature_dim, clusters=outputs, hidden=hidden)
         self.normalise = normalise
+        self.clusters = clusters
+        self.register_buffer("groups", None if groups is None else groups.clone())
 
     def classify(self, features: Float[Tensor, "*h b d"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head for un-normalised backbone features."""
         features = F.normalize(features.float(), dim=-1) if self.normalise else features
-        logits: Tensor = self.heads(features)
-        return logits.float()
+        logits = self.heads(features).float()
+        return logits if self.groups is None else grouped(logits, self.groups, self.clusters)
 
     def forward(self, images: Float[Tensor, "b c y x"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head."""
         return self.classify(self.backbone(images))
+
+
+def grouped(logits: Float[Tensor, "h b m"], groups: Int[Tensor, " m"], clusters: int) -> Float[Tensor, "h b k"]:
+    """Return log Σ exp over the classes of each cluster: the softmax of it sums their probabilities.
+
+    A cluster without a class has a probability of 0, to float32's precision.
+    """
+    top = logits.detach().amax(dim=-1, keepdim=True)
+    sums = logits.new_zeros(*logits.shape[:-1], clusters).index_add(-1, groups, (logits - top).exp())
+    return sums.clamp(min=torch.finfo(sums.dtype).tiny).log() + top
 
 
 def only_head(state: dict[str, Tensor], head: int) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -70,14 +70,12 @@ class SelfLabel(StudentStage):
         self.settings = settings
         self.plain, self.strong = self.view("plain"), self.view("strong")
 
-    def training_step(self, index: Tensor, _: int) -> Tensor:
+    def objective(self, index: Int[Tensor, " b"]) -> SelfLabelLoss:
         """Both passes use batch statistics; the plain one comes first, as the authors do."""
         with torch.no_grad():
             plain = self.teacher(self.look(self.plain, index, "plain"))[0]
         strong = self.network(self.look(self.strong, index, "strong"))[0]
-        loss = selflabel_loss(plain, strong, threshold=self.settings.threshold, balanced=self.settings.balanced)
-        self.observe(loss=loss.total, kept=loss.kept)
-        return loss.total
+        return selflabel_loss(plain, strong, threshold=self.settings.threshold, balanced=self.settings.balanced)
 
     def on_train_epoch_end(self) -> None:
         """Lightning's hook: an epoch that taught nothing is worth a word, not the end of the run."""

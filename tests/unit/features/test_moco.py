@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 from torch.nn import functional as F
+from two_ranks import on_two_ranks
 
 from clusterlab import ranks
 from clusterlab.errors import UserError
@@ -169,41 +170,18 @@ def test_blur_is_moco_s_own_and_all_else_the_datas(work):
     assert roughness[1] < 0.95 * roughness[0]
 
 
-def encode_on_a_rank(rank, port, results):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )  # fmt: skip
-    try:
-        norm = normalise_and_flatten()
-        images = torch.arange(8.0).view(8, 1, 1, 1)[4 * rank : 4 * rank + 4].expand(4, 1, 2, 2)
-        keys = shuffled_keys(norm, images, 1, torch.Generator().manual_seed(5))
-        results[rank] = (ranks.world_size(), ranks.rank(), keys[:, 0].tolist())
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+def encode_on_a_rank(rank):
+    norm = normalise_and_flatten()
+    images = torch.arange(8.0).view(8, 1, 1, 1)[4 * rank : 4 * rank + 4].expand(4, 1, 2, 2)
+    keys = shuffled_keys(norm, images, 1, torch.Generator().manual_seed(5))
+    return ranks.world_size(), ranks.rank(), keys[:, 0].tolist()
 
 
 def test_two_ranks_encode_a_shuffled_half_each_and_get_all_keys_in_their_order():
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        results = manager.dict()
-        port = free_port()
-        processes = [context.Process(target=encode_on_a_rank, args=(rank, port, results)) for rank in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(timeout=120)
-        assert [results[rank][:2] for rank in range(2)] == [(2, 0), (2, 1)]
-        assert results[0][2] == results[1][2]
-        found = torch.tensor(results[0][2])
+    results = on_two_ranks(encode_on_a_rank)
+    assert [result[:2] for result in results] == [(2, 0), (2, 1)]
+    assert results[0][2] == results[1][2]
+    found = torch.tensor(results[0][2])
     order = torch.randperm(8, generator=torch.Generator().manual_seed(5))
     assert not torch.equal(order[:4].sort().values, torch.arange(4))  # the halves are mixed
     values = torch.arange(8.0)

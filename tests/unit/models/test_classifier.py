@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from clusterlab.models.backbones.small import Small, SmallSettings
-from clusterlab.models.classifier import Classifier, ClusterHeads, only_head
+from clusterlab.models.classifier import Classifier, ClusterHeads, grouped, only_head
+
+GROUPS = torch.tensor([2, 0, 0, 2, 2])  # none in cluster 1
 
 
 def network(**changes):
@@ -67,3 +69,59 @@ def test_normalising_makes_logits_blind_to_the_length_of_features():
     torch.testing.assert_close(
         network(normalise=True).classify(features), network(normalise=True).classify(7 * features)
     )
+
+
+def test_the_probability_of_a_cluster_is_the_sum_over_its_classes():
+    logits = 4 * torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(0))
+    classes = logits.softmax(dim=-1)
+    found = grouped(logits, GROUPS, 3).softmax(dim=-1)
+    torch.testing.assert_close(found[..., 0], classes[..., 1] + classes[..., 2])
+    torch.testing.assert_close(found[..., 2], classes[..., 0] + classes[..., 3] + classes[..., 4])
+    torch.testing.assert_close(grouped(logits, torch.arange(5), 5), logits)
+
+
+def test_a_cluster_without_a_class_has_no_probability_and_spoils_no_gradient():
+    logits = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = grouped(logits, GROUPS, 3)
+    assert found.isfinite().all()
+    assert float(found.detach().softmax(dim=-1)[..., 1].max()) < 1e-30
+    torch.nn.functional.cross_entropy(found[0], torch.tensor([0, 2, 1, 0])).backward()
+    assert logits.grad.isfinite().all()
+    assert float(logits.grad[0, 0].abs().max()) > 0
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_clusters_of_large_logits_stay_finite(size):
+    logits = torch.tensor([[[size, size + 2, size + 1, size, size]]])
+    found = grouped(logits, GROUPS, 3)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.softmax(dim=-1), grouped(logits - size, GROUPS, 3).softmax(dim=-1))
+
+
+def test_the_gradient_through_a_cluster_is_shared_out_by_its_classes_probabilities():
+    logits = torch.randn(1, 1, 5, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda values: grouped(values, GROUPS, 3)[..., [0, 2]], logits)
+
+
+def test_with_groups_the_heads_tell_classes_apart_and_the_network_clusters():
+    made = network(groups=GROUPS).eval()
+    images = torch.randn(2, 1, 16, 16)
+    assert made.heads.weight.shape == (1, 16, 5)
+    torch.testing.assert_close(made(images), grouped(made.heads(made.backbone(images)), GROUPS, 3))
+    assert made(images).shape == (1, 2, 3)
+
+
+def test_groups_travel_in_the_state_and_are_the_networks_own():
+    mine = GROUPS.clone()
+    made = network(groups=mine)
+    mine.zero_()
+    assert made.groups.equal(GROUPS)
+    other = network(groups=torch.zeros(5, dtype=torch.int64)).eval()
+    other.load_state_dict(made.state_dict())
+    images = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(other(images), made.eval()(images))
+    assert only_head(made.state_dict(), 0)["groups"].equal(GROUPS)
+
+
+def test_without_groups_a_state_has_none():
+    assert "groups" not in network().state_dict()
