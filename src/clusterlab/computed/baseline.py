@@ -1,13 +1,13 @@
 """k-means on the features and on raw pixels: what the method is compared with in every run."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from clusterlab.artifacts import Baseline, Embeddings
+from clusterlab.artifacts import Baseline, Embeddings, Instances
 from clusterlab.kmeans import kmeans_centres, nearest_centre
 from clusterlab.stage import PartSettings, Stage, Work
 
@@ -25,21 +25,20 @@ class ComputeBaseline(Stage):
     """Fits k-means on the train pool and assigns every image."""
 
     Settings: ClassVar[type[PartSettings]] = BaselineSettings
-    consumes: ClassVar[Mapping[str, type]] = {"embeddings": Embeddings}
+    consumes: ClassVar[Mapping[str, Any]] = {"features": Embeddings | Instances}
     produces = Baseline
     uses_num_clusters = True
 
-    def __init__(self, *, settings: BaselineSettings, work: Work, embeddings: Embeddings) -> None:
+    def __init__(self, *, settings: BaselineSettings, work: Work, features: Embeddings | Instances) -> None:
+        """`features` are those of a feature model or, in a method without one, of the instance classifier."""
         self.settings = settings
         self.work = work
-        self.embeddings = embeddings
+        self.values = features.values if isinstance(features, Embeddings) else features.embeddings
 
     def run(self) -> Baseline:
         """Return both clusterings."""
         pixels = torch.from_numpy(self.work.images.pixels[:]).flatten(1)
-        return Baseline(
-            features=self._cluster(self.embeddings.values, "features"), pixels=self._cluster(pixels, "pixels")
-        )
+        return Baseline(features=self._cluster(self.values, "features"), pixels=self._cluster(pixels, "pixels"))
 
     def _cluster(self, values: Tensor, what: str) -> Tensor:
         work = self.work

@@ -54,6 +54,7 @@ class FindReliableLabels(Stage):
     Settings: ClassVar[type[PartSettings]] = ReliableSettings
     consumes: ClassVar[Mapping[str, type]] = {"embeddings": Embeddings, "assignments": Assignments}
     produces = PseudoLabels
+    only_if_read = True
 
     def __init__(
         self, *, settings: ReliableSettings, work: Work, embeddings: Embeddings, assignments: Assignments
@@ -89,7 +90,7 @@ class FindReliableLabels(Stage):
         )  # fmt: skip
         labels = torch.full((len(work.images),), -1)
         labels[pool[kept]] = clusters[kept]
-        return PseudoLabels(labels=labels)
+        return PseudoLabels(labels=labels, num_clusters=self.assignments.probs.shape[1])
 
     def _reliable(
         self,

@@ -1,0 +1,55 @@
+"""Runs one stage of a composed run by itself, for benchmarks that compare stages and not whole methods."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from clusterlab.__main__ import config_folder
+from clusterlab.artifacts import Artifact
+from clusterlab.config import RunConfig, parse
+from clusterlab.data.images import ImageSet
+from clusterlab.models.build import NetworkSpec
+from clusterlab.stage import Work
+
+
+def composed(overrides: list[str], section: str, changes: Mapping[str, Any]) -> RunConfig:
+    """The config of a command's words, with some settings of one section changed where it has them."""
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        values: Any = OmegaConf.to_container(hydra.compose("config", overrides=overrides), resolve=True)
+    values[section] |= {name: value for name, value in changes.items() if name in values[section]}
+    return parse(values)
+
+
+@contextmanager
+def digits() -> Iterator[ImageSet]:
+    """The digits, for a while, and no more of Lightning's remarks on each stage."""
+    config = composed(["data=digits"], "head", {})
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # parsing has imported it, which sets the level
+    with tempfile.TemporaryDirectory() as store:
+        yield config.source(config.data).load(Path(store))
+
+
+def run_alone(config: RunConfig, section: str, images: ImageSet, inputs: Mapping[str, Artifact]) -> Artifact:
+    """Run the stage of `section` on those of `inputs` that it reads; nothing of it stays on disk."""
+    plan = next(plan for plan in config.stages if plan.section == section)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(
+            images=images,
+            data=config.data.fitted_to(images),
+            network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels),
+            num_clusters=config.num_clusters,
+            seed=config.seed,
+            trainer=config.trainer,
+            folder=Path(folder),
+            title=plan.kind,
+            listener=lambda *_: None,
+        )
+        missing = dict.fromkeys(plan.part.optional)
+        read = {name: artifact for name, artifact in inputs.items() if name in plan.part.consumes}
+        return plan.part(settings=plan.settings, work=work, **(missing | read)).run()
