@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from clusterlab.errors import UserError
 from clusterlab.explain import explain
+from clusterlab.other_packages import check_configs, config_folders
 
 
 def config_folder() -> Path:
@@ -26,6 +31,15 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+class OtherPackages(SearchPathPlugin):
+    """Has Hydra look for configs in other packages, too, after ours."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Hydra's hook."""
+        for package, folder in config_folders().items():
+            search_path.append(package, f"file://{folder}")
 
 
 STARTED_JOBS: list[str] = []
@@ -43,6 +57,7 @@ def _task(config: DictConfig) -> None:
     from clusterlab.run import run
 
     try:
+        check_configs(HydraConfig.get().runtime.choices, config_folder())
         run({str(name): value for name, value in values.items()})
     except UserError as error:
         if values["debug"]:
@@ -60,6 +75,7 @@ def _run_in_own_process(overrides: list[str]) -> None:
 def main() -> None:
     """Compose the config and run it; a person's mistake is one line and exit code 2."""
     _keep_large_blocks()
+    Plugins.instance().register(OtherPackages)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions over instead of printing them
     STARTED_JOBS.clear()
     FAILED_JOBS.clear()
@@ -67,7 +83,7 @@ def main() -> None:
         _task()
     except KeyboardInterrupt:
         _end("stopped; the same command goes on where it stopped", 130)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         if STARTED_JOBS or "debug=true" in sys.argv:  # what fails after the composition is no mistyped command
             raise
         _end(explain(error, sys.argv[1:], _compose), 2)

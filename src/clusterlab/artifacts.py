@@ -29,7 +29,7 @@ from clusterlab.durable import sync, sync_folder
 State = dict[str, Tensor]
 """A module's state dict."""
 
-FORMAT = 2
+FORMAT = 3
 """Raise when the layout of an artifact's folder changes: it is part of every key."""
 
 
@@ -98,14 +98,36 @@ class Assignments:
 
 
 @dataclass(frozen=True, eq=False)
+class Instances:
+    """A classifier of m instance classes, one per image that was once drawn, and what it makes of every image."""
+
+    network: State
+    """State of a `models.classifier.Classifier` with m outputs."""
+    predicted: Int[Tensor, " n"]
+    """Instance class of the un-augmented image."""
+    confidence: Float[Tensor, " n"]
+    """Its probability."""
+    embeddings: Float[Tensor, "n d"]
+    """L2-normalised backbone features of the same network, float16."""
+    transitions: Int[Tensor, "m m"]
+    """How often an image was in class i at one visit and in class j ≠ i at the next."""
+    drawn: Int[Tensor, " m"]
+    """Sample indices of the set that was drawn last."""
+    drawn_classes: Int[Tensor, " m"]
+    """The instance class that each of them was trained on."""
+
+
+@dataclass(frozen=True, eq=False)
 class PseudoLabels:
     """Clusters that a network may be trained on as if they were labels, where they are reliable enough for it."""
 
     labels: Int[Tensor, " n"]
     """Cluster per sample index, −1 where there is none."""
+    num_clusters: int
+    """Clusters that a network trained on them has to tell apart."""
 
 
-Artifact = Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments | PseudoLabels
+Artifact = Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments | Instances | PseudoLabels
 
 
 def key_of(ingredients: Mapping[str, Any]) -> str:

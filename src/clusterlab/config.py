@@ -16,7 +16,8 @@ from clusterlab.settings import Settings
 from clusterlab.stage import PartSettings, Stage
 from clusterlab.trainer import TrainerSettings
 
-TRAINED_GROUPS = ("features", "head", "student")
+TRAINED = {"features": "features", "head": "head", "adapted": "head", "student": "student"}
+"""Section of the config → the group that its part is chosen from."""
 COMPUTED = tuple(names("computed"))
 S = TypeVar("S", bound=BaseModel)
 
@@ -36,6 +37,12 @@ class WandbSettings(Settings):
     timeout: PositiveFloat
 
 
+class EvaluationSettings(Settings):
+    """`oracle`: also train the student with the true labels of the images that it is started with, for comparison."""
+
+    oracle: bool
+
+
 class _TopLevel(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -46,6 +53,7 @@ class _TopLevel(BaseModel):
     method: MethodSettings
     trainer: TrainerSettings
     wandb: WandbSettings
+    evaluation: EvaluationSettings
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class StagePlan:
     part: type[Stage]
     settings: PartSettings
     backbone: BackbonePlan
+    kind: str
+    """What the part is, wherever it stands: SCAN's head is the same head where another method starts from it."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class RunConfig:
     data: SourceSettings
     trainer: TrainerSettings
     wandb: WandbSettings
+    evaluation: EvaluationSettings
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:
@@ -90,7 +101,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         UserError: a value is missing, has a wrong type or is out of range, or a part is unknown.
     """
-    known = {*_TopLevel.model_fields, *TRAINED_GROUPS, *COMPUTED, "data", "backbone", "debug"}
+    known = {*_TopLevel.model_fields, *TRAINED, *COMPUTED, "data", "backbone", "debug"}
     for name in (name for name in values if name not in known):
         raise UserError(f"{name} is not a setting{nearest(name, sorted(known))}; settings: {', '.join(sorted(known))}")
     top = _validate(_TopLevel, values, "")
@@ -109,21 +120,23 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         data=data,
         trainer=top.trainer.resolved(),
         wandb=top.wandb,
+        evaluation=top.evaluation,
     )
 
 
 def _plan(values: Mapping[str, Any], section: str, backbone: BackbonePlan) -> StagePlan:
-    if section not in (*TRAINED_GROUPS, *COMPUTED):
-        choices = [*TRAINED_GROUPS, *COMPUTED]
+    if section not in (*TRAINED, *COMPUTED):
+        choices = [*TRAINED, *COMPUTED]
         raise UserError(f"method.stages has {section!r}{nearest(section, choices)}; choices: {', '.join(choices)}")
     chosen = values.get(section)
     name = _name(chosen, f"method.stages has {section!r}", section)
-    part = find(section if section in TRAINED_GROUPS else "computed", name, Stage)
+    part = find(TRAINED.get(section, "computed"), name, Stage)
     wanted = dict(chosen or {})
     own = wanted.pop("backbone", None) if part.own_network else None
     settings = _validate(part.Settings, wanted, section)
     part.check(settings, has_own_network=own is not None)
-    return StagePlan(section, part, settings, backbone if own is None else _backbone(own, f"{section}.backbone"))
+    plan = backbone if own is None else _backbone(own, f"{section}.backbone")
+    return StagePlan(section, part, settings, plan, kind=TRAINED.get(section, section))
 
 
 def _backbone(chosen: object, section: str) -> BackbonePlan:

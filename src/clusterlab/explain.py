@@ -4,7 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clusterlab.registry import nearest
+from yaml import YAMLError
+
+from clusterlab.other_packages import described
+from clusterlab.registry import PACKAGES, nearest, points_of
 
 Compose = Callable[[list[str]], dict[str, Any]]
 
@@ -13,16 +16,18 @@ def explain(error: Exception, arguments: Sequence[str], compose: Compose) -> str
     """Return one line for an error of the composition.
 
     Args:
-        error: what Hydra or OmegaConf raised.
+        error: what Hydra, OmegaConf or PyYAML raised.
         arguments: the command's words.
         compose: gives the plain config for a list of overrides; used to list the settings that exist.
     """
     text = str(error)
+    if isinstance(error, YAMLError):
+        return f"a config cannot be read: {text}"
     if match := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
         return _unknown_key(match[1], arguments, compose)
     if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
         options = re.findall(r"^\t(\S+)", text.split("Config search path")[0], flags=re.MULTILINE)
-        return f"{match[1]}={match[2]} is not known{nearest(match[2], options)}; choices: {', '.join(options)}"
+        return _unknown_choice(match[1], match[2], options)
     if "No match in the defaults list" in text or "Could not find" in text:
         return _unknown_key(
             next((a.split("=")[0] for a in arguments if a.split("=")[0] in text), ""), arguments, compose
@@ -33,6 +38,12 @@ def explain(error: Exception, arguments: Sequence[str], compose: Compose) -> str
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"cannot read the command: {text.splitlines()[0]}; write settings as name=value, lists as name=[a,b]"
     return text.splitlines()[0]
+
+
+def _unknown_choice(group: str, name: str, options: Sequence[str]) -> str:
+    if group in PACKAGES and (points := points_of(group, name)):
+        return f"{group}={name} of {described(points[0])} has no config: the package lacks conf/{group}/{name}.yaml"
+    return f"{group}={name} is not known{nearest(name, list(options))}; choices: {', '.join(options)}"
 
 
 def _unknown_key(key: str, arguments: Sequence[str], compose: Compose) -> str:

@@ -3,12 +3,12 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from filelock import FileLock, Timeout
 
@@ -26,14 +26,26 @@ Record = Callable[[str, int, int, Mapping[str, float]], None]
 """Called with (stage, epoch, step, scalars by name)."""
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Where a stage's input comes from."""
+
+    @property
+    def key(self) -> str:
+        """Stands for the artifact in the keys of what is made from it."""
+
+    def load(self) -> Artifact:
+        """Return the artifact."""
+
+
 @dataclass
 class Step:
-    """A stage of this run: its plan, the key of its artifact, and the steps that it reads."""
+    """A stage of this run: its plan, the key of its artifact, and where its inputs come from."""
 
     plan: StagePlan
     key: str
     folder: Path
-    inputs: Mapping[str, "Step"]
+    inputs: Mapping[str, Source]
     seconds: float = 0.0
     cached: bool = False
     artifact: Artifact | None = None
@@ -45,40 +57,81 @@ class Step:
         return self.artifact
 
 
+@dataclass(frozen=True)
+class Given:
+    """An input that no stage made."""
+
+    key: str
+    artifact: Artifact
+
+    def load(self) -> Artifact:
+        """Return the artifact."""
+        return self.artifact
+
+
 def check_order(config: RunConfig) -> None:
-    """See that every stage finds its inputs among the stages before it.
+    """See that every stage that is wanted finds its inputs among the stages before it.
 
     Raises:
         UserError: one does not.
     """
-    produced: set[type] = set()
-    for plan in config.stages:
-        for missing in (t for t in plan.part.consumes.values() if t not in produced):
+    produced: list[type] = []
+    for plan in wanted(config.stages):
+        needed = (kind for name, kind in plan.part.consumes.items() if name not in plan.part.optional)
+        for missing in (kinds for kinds in map(_kinds, needed) if not set(kinds) & set(produced)):
             raise UserError(
-                f"{plan.section}={plan.settings.name} needs {missing.__name__}, which no stage before it makes: "
-                f"method.stages is {', '.join(config.method.stages)}"
+                f"{plan.section}={plan.settings.name} needs {' or '.join(kind.__name__ for kind in missing)}, which no "
+                f"stage before it makes: method.stages is {', '.join(config.method.stages)}"
             )
-        produced.add(plan.part.produces)
+        produced.append(plan.part.produces)
+
+
+def _kinds(consumed: Any) -> tuple[type, ...]:
+    """Return the types of a union, or the one type."""
+    return get_args(consumed) or (consumed,)
+
+
+def wanted(plans: Sequence[StagePlan]) -> list[StagePlan]:
+    """Return the stages without those that are `only_if_read` and that no later stage reads."""
+    kept: list[StagePlan] = []
+    read: set[type] = set()
+    for plan in reversed(plans):
+        if plan.part.only_if_read and plan.part.produces not in read:
+            continue
+        kept.insert(0, plan)
+        read |= {kind for consumed in plan.part.consumes.values() for kind in _kinds(consumed)}
+    return kept
 
 
 def run_stages(config: RunConfig, images: ImageSet, record: Record) -> list[Step]:
     """Make or load the artifact of every stage, in order; `record` hears of every epoch that is trained."""
-    latest: dict[type, Step] = {}
-    steps = []
-    for number, plan in enumerate(config.stages, start=1):
-        inputs = {name: latest[kind] for name, kind in plan.part.consumes.items()}
-        key = key_of(_ingredients(config, images, plan, inputs))
-        step = Step(plan, key, config.stage_dir / f"{plan.section}-{plan.settings.name}-{key}", inputs)
-        _get_or_make(config, images, step, partial(record, plan.section), f"{number}/{len(config.stages)}")
-        latest[plan.part.produces] = step
-        steps.append(step)
+    steps: list[Step] = []
+    plans = wanted(config.stages)
+    for number, plan in enumerate(plans, start=1):
+        made = {name: _latest(steps, _kinds(kind)) for name, kind in plan.part.consumes.items()}
+        inputs = {name: source for name, source in made.items() if source is not None}
+        steps.append(run_stage(config, images, plan, inputs, record, number=f"{number}/{len(plans)}"))
     return steps
 
 
-def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Step]) -> dict[str, Any]:
+def run_stage(
+    config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Source], record: Record, *, number: str
+) -> Step:
+    """Make or load the artifact of one stage."""
+    key = key_of(_ingredients(config, images, plan, inputs))
+    step = Step(plan, key, config.stage_dir / f"{plan.kind}-{plan.settings.name}-{key}", inputs)
+    _get_or_make(config, images, step, partial(record, plan.section), number)
+    return step
+
+
+def _latest(steps: Sequence[Step], kinds: tuple[type, ...]) -> Step | None:
+    return next((step for step in reversed(steps) if step.plan.part.produces in kinds), None)
+
+
+def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Source]) -> dict[str, Any]:
     part, data = plan.part, config.data
     found: dict[str, Any] = {
-        "section": plan.section,
+        "section": plan.kind,
         "version": part.version,
         "settings": plan.settings.key_values(),
         "images": images.fingerprint,
@@ -86,6 +139,8 @@ def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: M
         "seed": config.seed,
         "inputs": {name: step.key for name, step in inputs.items()},
     }
+    if not part.__module__.startswith("clusterlab."):
+        found["module"] = part.__module__  # parts of two packages may have the same name
     if part.uses_num_clusters:
         found["num_clusters"] = config.num_clusters
     if part.uses_network:
@@ -121,10 +176,11 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
             seed=config.seed,
             trainer=config.trainer,
             folder=scratch,
-            title=step.plan.section,
+            title=step.plan.kind,
             listener=listener,
         )
-        inputs = {name: source.load() for name, source in step.inputs.items()}
+        missing = dict.fromkeys(step.plan.part.optional)
+        inputs = missing | {name: source.load() for name, source in step.inputs.items()}
         step.artifact = step.plan.part(settings=step.plan.settings, work=work, **inputs).run()
         step.seconds = time.monotonic() - began
         about = {

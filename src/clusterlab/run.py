@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection, PseudoLabels
+from clusterlab.artifacts import Assignments, Baseline, Instances, Neighbours, Projection, PseudoLabels, key_of
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
+from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.write import write_outputs
-from clusterlab.pipeline import Step, check_order, run_stages
+from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,14 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     config = parse(values)
     check_order(config)
+    if config.evaluation.oracle and all("pseudo_labels" not in plan.part.consumes for plan in config.stages):
+        raise UserError("evaluation.oracle=true needs a student that is started with labels, such as student=fixmatch")
     with logging_to(config.run_dir):
         images = config.source(config.data).load(config.stage_dir / "images")
         config = replace(config, data=config.data.fitted_to(images))
         check_images(config, images)
+        if config.evaluation.oracle:
+            check_oracle(images, config.num_clusters)
         with open_dashboard(
             config.wandb.mode,
             project=config.wandb.project,
@@ -45,10 +50,24 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
             timeout=config.wandb.timeout,
         ) as dashboard:
             steps = run_stages(config, images, dashboard.record)
-            metrics = write_outputs(_finished(config, images, steps), config.run_dir)
+            oracle = run_oracle(config, images, steps, dashboard.record) if config.evaluation.oracle else None
+            metrics = write_outputs(_finished(config, images, steps, oracle), config.run_dir)
             dashboard.finish(metrics, config.run_dir / "report.html")
         _say(metrics, config.run_dir, time.monotonic() - began)
     return metrics
+
+
+def run_oracle(config: RunConfig, images: ImageSet, steps: list[Step], record: Record) -> Step:
+    """Run the student again, with the true labels of the same images in the place of those it was started with."""
+    student = next(step for step in steps if "pseudo_labels" in step.inputs)
+    given = student.inputs["pseudo_labels"].load()
+    start = student.inputs["assignments"].load() if "assignments" in student.inputs else None
+    assert isinstance(given, PseudoLabels)
+    assert start is None or isinstance(start, Assignments)
+    labels = oracle_labels(given, start, images)
+    replaced = Given(key_of({"labels": labels.labels.tolist()}), labels)
+    inputs: dict[str, Source] = {**student.inputs, "pseudo_labels": replaced}
+    return run_stage(config, images, replace(student.plan, section="oracle"), inputs, record, number="oracle")
 
 
 def check_images(config: RunConfig, images: ImageSet) -> None:
@@ -84,6 +103,7 @@ def logging_to(run_dir: Path) -> Iterator[None]:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(message)s"))
     root = logging.getLogger("clusterlab")
+    level_before = root.level
     root.setLevel(logging.INFO)
     for chatty in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -96,14 +116,15 @@ def logging_to(run_dir: Path) -> Iterator[None]:
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()
+        root.setLevel(level_before)
 
 
-def _finished(config: RunConfig, images: ImageSet, steps: list[Step]) -> FinishedRun:
+def _finished(config: RunConfig, images: ImageSet, steps: list[Step], oracle: Step | None) -> FinishedRun:
     def last(kind: type) -> Any:
         return next((step.load() for step in reversed(steps) if step.plan.part.produces is kind), None)
 
     result = next(step for step in reversed(steps) if step.plan.part.produces is Assignments)
-    features = next((step.plan.settings.name for step in steps if step.plan.section == "features"), None)
+    features = next((step.plan.settings.name for step in steps if step.plan.section in ("features", "head")), None)
     return FinishedRun(
         images=images,
         assignments=last(Assignments),
@@ -112,6 +133,8 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step]) -> Finishe
         projection=last(Projection),
         neighbours=last(Neighbours),
         pseudo_labels=last(PseudoLabels),
+        instances=last(Instances),
+        oracle=None if oracle is None else _record(oracle),
         features=features,
         method=config.method.name,
         data=config.data.name,
@@ -145,7 +168,9 @@ def _record(step: Step) -> StageRecord:
 def _say(metrics: Mapping[str, Any], run_dir: Path, seconds: float) -> None:
     """Tell what came out, beside the baselines, and where to look."""
     rows = [(metrics["method"], metrics)]
-    rows += [(metrics[name]["name"], metrics[name]) for name in ("baseline", "pixel_baseline") if name in metrics]
+    rows += [
+        (metrics[name]["name"], metrics[name]) for name in ("baseline", "pixel_baseline", "oracle") if name in metrics
+    ]
     scores = [name for name in ("acc", "nmi", "ari", "silhouette") if metrics.get(name) is not None]
     width = max(len(name) for name, _ in rows)
     log.info("%s  %s", " " * width, "  ".join(f"{score:>10}" for score in scores))

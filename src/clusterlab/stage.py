@@ -52,13 +52,18 @@ class Work:
 class Stage(ABC):
     """One part at work.
 
-    A subclass names the artifacts that it reads in `consumes` (argument name → type); they arrive as keyword
-    arguments of its constructor. `version` is raised whenever the same settings come to give another result.
+    A subclass names the artifacts that it reads in `consumes` (argument name → type, or a union of types: the latest
+    of any); they arrive as keyword arguments of its constructor. `version` is raised whenever the same settings come
+    to give another result.
     """
 
     Settings: ClassVar[type[PartSettings]]
-    consumes: ClassVar[Mapping[str, type]] = {}
+    consumes: ClassVar[Mapping[str, Any]] = {}
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Names in `consumes` that may be missing; they arrive as None then."""
     produces: ClassVar[type]
+    only_if_read: ClassVar[bool] = False
+    """Whether the stage is left out of a run in which no later stage reads what it makes."""
     version: ClassVar[int] = 1
     uses_network: ClassVar[bool] = False
     """Whether the result depends on the backbone's settings (not only through the inputs)."""
@@ -78,7 +83,7 @@ class Stage(ABC):
         """
 
     @abstractmethod
-    def __init__(self, *, settings: Any, work: Work, **inputs: Artifact) -> None: ...
+    def __init__(self, *, settings: Any, work: Work, **inputs: Artifact | None) -> None: ...
 
     @abstractmethod
     def run(self) -> Artifact:

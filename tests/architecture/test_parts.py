@@ -6,12 +6,12 @@ import pytest
 
 from clusterlab.data.sources.base import Source
 from clusterlab.models.backbones.base import Backbone
-from clusterlab.registry import PACKAGES, find, names
+from clusterlab.registry import PACKAGES, find, own_names
 from clusterlab.stage import Stage
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = {"data": Source, "backbone": Backbone}
-PARTS = [(group, name) for group in PACKAGES for name in names(group)]
+PARTS = [(group, name) for group in PACKAGES for name in own_names(group)]
 
 
 def part(group, name):
@@ -19,7 +19,7 @@ def part(group, name):
 
 
 def test_each_group_has_parts():
-    assert all(names(group) for group in PACKAGES)
+    assert all(own_names(group) for group in PACKAGES)
 
 
 @pytest.mark.parametrize(("group", "name"), PARTS)
@@ -32,7 +32,7 @@ def test_a_part_has_its_config_and_its_test(group, name):
 @pytest.mark.parametrize("group", PACKAGES)
 def test_a_config_has_its_part(group):
     stems = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
-    assert stems <= set(names(group))
+    assert stems <= set(own_names(group))
 
 
 @pytest.mark.parametrize(("group", "name"), PARTS)

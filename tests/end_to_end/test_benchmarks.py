@@ -17,3 +17,14 @@ def test_the_reliable_set_is_measured_in_every_way(tmp_path):
     )  # fmt: skip
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert len({run["reliable"] for run in figures["runs"]}) == 1  # every way finds the same labels
+
+
+def test_students_are_compared_with_supervised_training_on_the_same_labels(tmp_path):
+    subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "students.py", "--epochs", "1", "--seeds", "0", "--students",
+         "selflabel", "--json", tmp_path / "figures.json"],
+        check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["runs"]["0"]) == {"supervised", "selflabel"}
+    assert all(0 <= run["accuracy"] <= 1 for run in figures["runs"]["0"].values())

@@ -10,10 +10,12 @@ from command_line import SMALL, Command
 STAGES = {
     "scan": ("features", "embeddings", "neighbours", "baseline", "head", "student", "map"),
     "spice": ("features", "embeddings", "baseline", "head", "reliable", "student", "map"),
+    "asd": ("head", "baseline", "transitions", "triggers", "student", "map"),
 }
 TRAINED = ("features", "head", "student")
-#: SPICE's other stages are SCAN's.
+#: The other stages are SCAN's; for students see test_resume_students.
 KILLS = [("scan", stage) for stage in STAGES["scan"]] + [("spice", stage) for stage in (*TRAINED, "reliable")]
+KILLS += [("asd", stage) for stage in ("head", "transitions", "triggers")]
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +65,17 @@ def test_a_run_killed_in_a_stage_ends_as_an_unbroken_one(unbroken, command, meth
 
 
 @pytest.mark.parametrize(
-    ("stage", "held"),
+    ("method", "stage", "held"),
     [
-        ("features", ("query.0.stem.0.weight", "key.shadow.0.stem.0.weight", "queue", "pointer")),
-        ("head", ("network.heads.hidden_weight", "network.heads.weight")),
-        ("student", ("network.heads.weight", "ema.shadow.heads.weight")),
+        ("spice", "features", ("query.0.stem.0.weight", "key.shadow.0.stem.0.weight", "queue", "pointer")),
+        ("spice", "head", ("network.heads.hidden_weight", "network.heads.weight")),
+        ("spice", "student", ("network.heads.weight", "ema.shadow.heads.weight")),
+        ("asd", "head", ("network.heads.weight", "ema.shadow.heads.weight", "transitions.bank", "transitions.counts")),
     ],
 )
-def test_a_checkpoint_of_spice_holds_all_that_its_stage_carries_from_step_to_step(unbroken, command, stage, held):
-    stages = with_stages_before(stage, "spice", unbroken, command)
-    kill_in(command, "spice", stage)
+def test_a_checkpoint_holds_all_that_its_stage_carries_from_step_to_step(unbroken, command, method, stage, held):
+    stages = with_stages_before(stage, method, unbroken, command)
+    kill_in(command, method, stage)
     (path,) = stages.glob(f"{stage}-*.work/last.ckpt")
     checkpoint = torch.load(path, weights_only=True)
     assert set(held) <= checkpoint["state_dict"].keys()
@@ -80,8 +83,10 @@ def test_a_checkpoint_of_spice_holds_all_that_its_stage_carries_from_step_to_ste
     # Samplers and generators carry nothing: they are seeded by the epoch and the step.
     assert checkpoint["epoch"] >= 0
     assert checkpoint["global_step"] > 0
-    if stage == "head":
+    if (method, stage) == ("spice", "head"):
         assert checkpoint["best"]["network"]["heads.hidden_weight"].shape[0] == 1
+    if method == "asd":
+        assert (checkpoint["state_dict"]["transitions.bank"] >= 0).any()
 
 
 def test_a_second_run_loads_every_stage(unbroken, command):

@@ -1,7 +1,7 @@
 import threading
 import time
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import hydra
 import pytest
@@ -9,11 +9,11 @@ import torch
 from omegaconf import OmegaConf
 
 from clusterlab.__main__ import config_folder
-from clusterlab.artifacts import Embeddings, Neighbours
+from clusterlab.artifacts import Embeddings, Neighbours, Projection
 from clusterlab.config import BackbonePlan, StagePlan, parse
 from clusterlab.errors import UserError
 from clusterlab.models.backbones.small import Small, SmallSettings
-from clusterlab.pipeline import check_order, run_stages
+from clusterlab.pipeline import Given, check_order, run_stage, run_stages, wanted
 from clusterlab.settings import Settings
 from clusterlab.stage import PartSettings, Stage
 
@@ -55,6 +55,34 @@ class MakeNeighbours(Stage):
         return Neighbours(train=width, eval=width)
 
 
+class ReadWhatThereIs(Stage):
+    """Leaves the width of the embeddings, and that of the last embeddings or neighbours; −1: there are none."""
+
+    Settings: ClassVar[type[PartSettings]] = CountSettings
+    consumes: ClassVar[dict[str, Any]] = {"embeddings": Embeddings, "either": Embeddings | Neighbours}
+    optional = frozenset({"embeddings"})
+    produces = Projection
+
+    def __init__(self, *, settings, work, embeddings, either):
+        self.embeddings, self.either = embeddings, either
+
+    def run(self):
+        width = -1 if self.embeddings is None else self.embeddings.values.shape[1]
+        last = self.either.values.shape[1] if isinstance(self.either, Embeddings) else -int(self.either.train)
+        return Projection(points=torch.tensor([[width, last]]).float())
+
+
+class MakeNeighboursIfRead(MakeNeighbours):
+    only_if_read = True
+
+
+class MakeNeighboursAlone(MakeNeighbours):
+    consumes: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, settings, work):
+        super().__init__(settings=settings, work=work, embeddings=Embeddings(values=torch.zeros(1, settings.size)))
+
+
 @pytest.fixture
 def config(tmp_path):
     MakeEmbeddings.runs.clear()
@@ -65,10 +93,10 @@ def config(tmp_path):
     return replace(parsed, stages=(plan("embeddings", MakeEmbeddings), plan("neighbours", MakeNeighbours)))
 
 
-def plan(section, part, **changes):
+def plan(section, part, *, kind=None, **changes):
     settings = CountSettings(**({"name": "count", "size": 3, "workers": 1} | changes))
     backbone = BackbonePlan(Small, SmallSettings(name="small", width=4))
-    return StagePlan(section, part, settings, backbone)
+    return StagePlan(section, part, settings, backbone, kind=kind or section)
 
 
 def run(config, images):
@@ -126,6 +154,101 @@ def test_a_stage_without_its_input_is_refused_before_anything_runs(config):
     with pytest.raises(UserError, match=r"neighbours=count needs Embeddings, which no stage before it makes"):
         check_order(replace(config, stages=config.stages[::-1]))
     check_order(config)
+
+
+def found_by(config, images, *plans):
+    """What `ReadWhatThereIs` finds after these stages."""
+    stages = (*plans, plan("map", ReadWhatThereIs))
+    check_order(replace(config, stages=stages))
+    step = run(replace(config, stages=stages), images)[-1]
+    return step.load().points[0].tolist(), step.key
+
+
+def test_an_optional_input_that_no_stage_makes_arrives_as_none(config, digit_images):
+    alone = plan("neighbours", MakeNeighboursAlone, size=4)
+    without, key = found_by(config, digit_images, alone)
+    assert without == [-1, -4]
+    with_it, other_key = found_by(config, digit_images, plan("embeddings", MakeEmbeddings, size=5), alone)
+    assert with_it == [5, -4]
+    assert key != other_key
+
+
+def test_of_a_union_the_latest_artifact_of_any_of_its_types_is_taken(config, digit_images):
+    embeddings = plan("embeddings", MakeEmbeddings, size=5)
+    neighbours = plan("neighbours", MakeNeighboursAlone, size=4)
+    assert found_by(config, digit_images, embeddings, neighbours)[0] == [5, -4]
+    assert found_by(config, digit_images, neighbours, embeddings)[0] == [5, 5]
+    assert found_by(config, digit_images, embeddings, plan("features", MakeEmbeddings, size=7))[0] == [7, 7]
+
+
+def test_of_a_union_any_of_its_types_will_do_and_one_is_needed(config):
+    with pytest.raises(UserError, match=r"map=count needs Embeddings or Neighbours, which no stage before it makes"):
+        check_order(replace(config, stages=(plan("map", ReadWhatThereIs),)))
+
+
+def test_a_stage_that_is_wanted_only_if_it_is_read_is_left_out_where_nobody_reads_it(config, digit_images):
+    embeddings, only_if_read = plan("embeddings", MakeEmbeddings), plan("neighbours", MakeNeighboursIfRead)
+    unread = replace(config, stages=(embeddings, only_if_read))
+    assert wanted(unread.stages) == [embeddings]
+    assert [step.plan for step in run(unread, digit_images)] == [embeddings]
+    assert MakeNeighbours.runs == []
+    read = replace(config, stages=(embeddings, only_if_read, plan("map", ReadWhatThereIs)))
+    assert wanted(read.stages) == list(read.stages)
+    assert run(read, digit_images)[-1].load().points[0].tolist() == [3, -3]
+
+
+def test_only_a_later_stage_counts_as_a_reader(config):
+    stages = (plan("embeddings", MakeEmbeddings), plan("map", ReadWhatThereIs), plan("late", MakeNeighboursIfRead))
+    assert wanted(stages) == list(stages[:2])
+
+
+def test_the_inputs_of_a_stage_that_is_left_out_are_not_asked_for(config):
+    only_if_read = plan("neighbours", MakeNeighboursIfRead)
+    check_order(replace(config, stages=(only_if_read,)))
+    with pytest.raises(UserError, match="neighbours=count needs Embeddings"):
+        check_order(replace(config, stages=(only_if_read, plan("map", ReadWhatThereIs))))
+
+
+def test_a_part_has_one_key_and_one_folder_in_whichever_section_it_stands(config, digit_images):
+    first = run(replace(config, stages=(plan("head", MakeEmbeddings),)), digit_images)[0]
+    again = run(replace(config, stages=(plan("adapted", MakeEmbeddings, kind="head"),)), digit_images)[0]
+    assert (again.key, again.folder, again.cached) == (first.key, first.folder, True)
+    assert first.folder.name == f"head-count-{first.key}"
+    assert MakeEmbeddings.runs == ["head"]
+
+
+def test_an_input_can_be_given_from_outside(config, digit_images):
+    def made(key, width):
+        given = Given(key, Embeddings(values=torch.zeros(2, width)))
+        return run_stage(
+            config, digit_images, plan("again", MakeNeighbours, kind="neighbours"), {"embeddings": given},
+            lambda *_: None, number="7/7",
+        )  # fmt: skip
+
+    first, other, again = made("one", 6), made("another", 8), made("one", 6)
+    assert (int(first.load().train), int(other.load().train)) == (6, 8)
+    assert first.key == again.key != other.key
+    assert (first.cached, again.cached) == (False, True)
+    assert first.folder.name.startswith("neighbours-count-")
+
+
+def shipped(tmp_path, *words):
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = hydra.compose("config", overrides=[f"stage_dir={tmp_path}", *words])
+    return parse(OmegaConf.to_container(composed, resolve=True))
+
+
+@pytest.mark.parametrize("method", ["scan", "spice"])
+def test_the_clusters_that_asd_starts_from_are_those_of_that_methods_head_itself(tmp_path, method):
+    own = shipped(tmp_path, f"method={method}")
+    adapting = shipped(tmp_path, "method=asd", f"head.adapt={method}")
+    check_order(adapting)
+    sections = [plan.section for plan in adapting.stages]
+    assert sections.index("adapted") < sections.index("head")
+    by_section = {plan.section: plan for plan in own.stages}
+    before = [plan for plan in adapting.stages if plan.section in ("features", "embeddings", "neighbours", "adapted")]
+    assert [replace(plan, section=plan.kind) for plan in before] == [by_section[plan.kind] for plan in before]
+    assert len(before) == len([name for name in by_section if name in ("features", "embeddings", "neighbours", "head")])
 
 
 def test_settings_refuse_what_is_not_a_number():

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import Assignments, Baseline, Neighbours, Projection, PseudoLabels
+from clusterlab.artifacts import Assignments, Baseline, Instances, Neighbours, Projection, PseudoLabels
 from clusterlab.data.images import ImageSet
 from clusterlab.history import History, read_history
 
@@ -43,8 +43,11 @@ class FinishedRun:
     projection: Projection | None
     neighbours: Neighbours | None
     pseudo_labels: PseudoLabels | None
+    instances: Instances | None
+    oracle: StageRecord | None
+    """The student that was started with true labels, where that was asked for."""
     features: str | None
-    """Name of the features that the baseline's k-means had; None without a baseline."""
+    """Name of the part whose features the baseline's k-means had; None without a baseline."""
     method: str
     data: str
     seed: int
@@ -59,8 +62,10 @@ class FinishedRun:
         return self.assignments.probs.shape[1]
 
     def history(self) -> History:
-        """Return the scalars of every trained stage, in order."""
+        """Return the scalars of every trained stage, in order, under its section's name in this run."""
         history = History(stage=self.method)
-        for path in (stage.folder / "history.csv" for stage in self.stages):
-            history.rows += read_history(path) if path.exists() else []
+        for stage in self.stages:
+            path = stage.folder / "history.csv"
+            rows = read_history(path) if path.exists() else []
+            history.rows += [(stage.name, *row[1:]) for row in rows]
         return history

@@ -67,7 +67,7 @@ def render(
             images_in_words=words.kind_of_images(run.images),
             protocol_in_words=words.protocol(run.images),
             scores=[entry for entry in SCORES if _is_shown(entry[0], metrics, labels)],
-            rivals=[metrics[name] for name in ("baseline", "pixel_baseline") if name in metrics],
+            rivals=[metrics[name] for name in ("baseline", "pixel_baseline", "oracle") if name in metrics],
             colours=cluster_colours(run.num_clusters),
             sizes=charts.sizes(table.cluster, run.num_clusters),
             histogram=charts.histogram(table.confidence, 20),

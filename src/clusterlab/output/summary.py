@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import Neighbours, PseudoLabels
+from clusterlab.artifacts import Instances, Neighbours, PseudoLabels
 from clusterlab.data.images import ImageSet, Labels
 from clusterlab.evaluation.collapse import cluster_health, collapse_warnings
 from clusterlab.evaluation.metrics import score
@@ -50,6 +50,15 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
         summary["neighbour_purity"] = neighbour_purity(run.neighbours, run.images, labels)
     if run.pseudo_labels is not None:
         summary["pseudo_labels"] = _pseudo_labels(run.pseudo_labels, run.images, labels)
+    if run.oracle is not None and run.oracle.clusters is not None:
+        summary["oracle"] = {
+            "name": f"{run.oracle.part} on true labels of the same images (uses labels)",
+            "uses_labels": True,
+            **judged(run.oracle.clusters),
+            "seconds": round(run.oracle.seconds, 3),
+        }
+    if run.instances is not None:
+        summary["instance_classes"] = _instance_classes(run.instances, labels, pool)
     summary |= {
         "seconds": round(sum(stage.seconds for stage in run.stages), 3),
         "stages": [_stage(stage, labels, pool) for stage in run.stages],
@@ -87,6 +96,18 @@ def _pseudo_labels(given: PseudoLabels, images: ImageSet, labels: Labels | None)
         "count": len(labelled),
         "share": len(labelled) / len(images.train_index),
         **_scores(given.labels[labelled], labels, labelled),
+    }
+
+
+def _instance_classes(given: Instances, labels: Labels | None, pool: Int[Tensor, " e"]) -> dict[str, Any]:
+    """How many instance classes there are and are used, and the share of images of their class's commonest label."""
+    used = given.predicted[pool]
+    scores = _scores(used, labels, pool)
+    return {
+        "count": len(given.drawn),
+        "used": len(torch.unique(used)),
+        "transitions": int(given.transitions.sum()),
+        **({"purity": scores["many_to_one"]} if scores else {}),
     }
 
 

@@ -95,6 +95,8 @@ def make_run(tmp_path: Path) -> MakeRun:
                 eval=scored[similarity[scored][:, scored].topk(min(3, len(scored))).indices],
             ),
             "pseudo_labels": None,
+            "instances": None,
+            "oracle": None,
             "features": "simclr",
             "method": "scan",
             "data": "digits",

@@ -70,9 +70,18 @@ def test_the_labels_that_a_student_started_from_are_told(make_run):
     run = make_run()
     given = torch.full((len(run.images),), -1)
     given[run.images.train_index[:45]] = 2
-    text = re.sub(r"[ \n]+", " ", Page(page_of(replace(run, pseudo_labels=PseudoLabels(given)))).text)
+    text = re.sub(r"[ \n]+", " ", Page(page_of(replace(run, pseudo_labels=PseudoLabels(given, num_clusters=10)))).text)
     assert "The student started from 45 reliable labels (25.0\u00a0% of the images), of which" in text
     assert "The student started" not in Page(page_of(run)).text
+
+
+def test_a_row_that_uses_labels_says_so(make_run):
+    run = make_run()
+    oracle = replace(run.stages[-1], name="oracle", part="fixmatch")
+    text = re.sub(r"[ \n]+", " ", Page(page_of(replace(run, oracle=oracle))).text)
+    assert "and, using labels, what the student would be with true ones." in text
+    assert "fixmatch on true labels of the same images (uses labels)" in text
+    assert "using labels" not in Page(page_of(run)).text
 
 
 def test_headline_numbers_stand_beside_the_baseline(make_run):

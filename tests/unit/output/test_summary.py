@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from clusterlab.artifacts import Baseline, Neighbours, PseudoLabels
+from clusterlab.artifacts import Baseline, Instances, Neighbours, PseudoLabels
 from clusterlab.data.images import Labels
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
@@ -54,12 +54,55 @@ def test_reliable_labels_are_counted_among_the_train_pool_and_scored_alone(make_
     given = torch.full((len(run.images),), -1)
     given[train[:90]] = (classes[train[:90]] + 3) % 10  # right, under other names
     given[train[:9]] = (classes[train[:9]] + 4) % 10
-    summary = summary_of(replace(run, pseudo_labels=PseudoLabels(given)))["pseudo_labels"]
+    summary = summary_of(replace(run, pseudo_labels=PseudoLabels(given, num_clusters=10)))["pseudo_labels"]
     assert (summary["count"], summary["share"]) == (90, 90 / len(train))
     assert summary["acc"] == pytest.approx(0.9)
-    bare = summary_of(replace(run, pseudo_labels=PseudoLabels(given), images=replace(run.images, sealed_labels=None)))
+    bare = summary_of(
+        replace(run, pseudo_labels=PseudoLabels(given, num_clusters=10), images=replace(run.images, sealed_labels=None))
+    )
     assert bare["pseudo_labels"].keys() == {"count", "share"}
     assert "pseudo_labels" not in summary_of(run)
+
+
+def instances(predicted):
+    return Instances(
+        network={}, predicted=predicted, confidence=torch.ones(240), embeddings=torch.zeros(240, 2).half(),
+        transitions=torch.tensor([[0, 3, 0], [1, 0, 0], [0, 7, 0]]), drawn=torch.arange(3),
+        drawn_classes=torch.tensor([2, 0, 1]),
+    )  # fmt: skip
+
+
+def test_instance_classes_are_counted_and_their_purity_is_that_of_the_scored_images(make_run):
+    run = make_run()
+    scored, classes = run.images.eval_index, torch.from_numpy(run.images.sealed_labels.values)
+    predicted = torch.full((240,), 2)
+    predicted[scored] = (classes[scored] > 4).long()  # five labels in each of two classes, the third is not used
+    large = sum(int(classes[scored][classes[scored] // 5 == half].bincount().max()) for half in (0, 1))
+    summary = summary_of(replace(run, instances=instances(predicted)))["instance_classes"]
+    assert summary == {"count": 3, "used": 2, "transitions": 11, "purity": pytest.approx(large / 60)}
+    pure = summary_of(replace(run, instances=instances(classes)))["instance_classes"]
+    assert (pure["used"], pure["purity"]) == (10, 1.0)
+    bare = replace(run, instances=instances(predicted), images=replace(run.images, sealed_labels=None))
+    assert summary_of(bare)["instance_classes"] == {"count": 3, "used": 2, "transitions": 11}
+    assert "instance_classes" not in summary_of(run)
+
+
+def test_the_row_of_a_student_that_was_given_labels_says_so_and_changes_no_other(make_run):
+    run = make_run()
+    classes = torch.from_numpy(run.images.sealed_labels.values)
+    oracle = replace(run.stages[-1], name="oracle", part="fixmatch", seconds=2.34567, clusters=(classes + 1) % 10)
+    plain, summary = summary_of(run), summary_of(replace(run, oracle=oracle))
+    row = summary.pop("oracle")
+    assert summary == plain
+    assert row["uses_labels"] is True
+    assert row["name"] == "fixmatch on true labels of the same images (uses labels)"
+    assert (row["acc"], row["ari"], row["seconds"]) == (1.0, 1.0, 2.346)
+    assert row["silhouette"] == pytest.approx(
+        silhouette_score(
+            run.assignments.embeddings.float()[run.images.eval_index], classes[run.images.eval_index], metric="cosine"
+        ),
+        abs=1e-5,
+    )
 
 
 def test_protocol_all_scores_every_image(make_run):

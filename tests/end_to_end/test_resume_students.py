@@ -1,0 +1,57 @@
+"""Every student, killed and started again, ends as one never killed, with what it remembers from step to step."""
+
+import shutil
+import time
+
+import pytest
+import torch
+from command_line import SMALL, Command
+
+from clusterlab.registry import own_names
+
+STATE = {
+    "flexmatch": {"selected"},
+    "freematch": {"tau", "p_model", "label_hist"},
+    "softmatch": {"mu", "var", "p_model"},
+}
+"""Buffers beside the network, its average and the labels."""
+KINDS = {"selflabel": ("student.batch_size=100", "student.threshold=0.1"), "mixmatch": ("student.unlabelled_ratio=1",)}
+
+
+def words(student):
+    kept = [word for word in SMALL["asd"] if student != "selflabel" or not word.startswith("student.")]
+    return (*kept, f"student={student}", "student.max_epochs=4", "student.ema_decay=0.5", *KINDS.get(student, ()))
+
+
+@pytest.fixture(scope="module")
+def until_the_student(tmp_path_factory):
+    """A folder in which all stages before the student are done."""
+    folder = tmp_path_factory.mktemp("before")
+    Command(folder)(*SMALL["asd"], "method.stages=[head,baseline,transitions,triggers,map]")
+    return folder
+
+
+@pytest.mark.parametrize("student", own_names("student"))
+def test_a_student_killed_after_its_first_checkpoint_ends_as_an_unbroken_one(until_the_student, tmp_path, student):
+    outcomes = []
+    for name in ("unbroken", "killed"):
+        shutil.copytree(until_the_student / "outputs" / "stages", tmp_path / name / "outputs" / "stages")
+        command = Command(tmp_path / name)
+        if name == "killed":
+            checkpoint = kill_after_a_checkpoint(command, student)
+            assert STATE.get(student, set()) <= checkpoint["state_dict"].keys()
+        assert "student: " in command(*words(student), "trainer.checkpoint_seconds=0")
+        outcomes.append((command.folder / "outputs" / "digits" / "asd" / "0" / "assignments.csv").read_bytes())
+    assert outcomes[0] == outcomes[1]
+
+
+def kill_after_a_checkpoint(command, student):
+    process = command.start(*words(student), "trainer.checkpoint_seconds=0")
+    deadline = time.monotonic() + 120
+    while not (found := list((command.folder / "outputs" / "stages").glob("student-*.work/last.ckpt"))):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    return torch.load(found[0], weights_only=True)
