@@ -1,4 +1,4 @@
-"""Datasets with official files: torchvision knows their address and checksums. Class folders serve in their place."""
+"""Datasets with official files, whose address and checksums are known. Class folders may serve in their place."""
 
 import logging
 import shutil
@@ -43,11 +43,11 @@ class OfficialSettings(SourceSettings):
 class OfficialSource(Source):
     """The official files of a dataset, or class folders: what the root has."""
 
-    Settings = OfficialSettings
+    Settings: ClassVar[type[OfficialSettings]] = OfficialSettings
     settings: OfficialSettings
     published: ClassVar[Published]
-    class_folders: ClassVar[str] = "train/CLASS/*.jpg and test/CLASS/*.jpg"
-    """The layout that is read in place of the official files, for messages."""
+    class_folders: ClassVar[str | None] = "train/CLASS/*.jpg and test/CLASS/*.jpg"
+    """The layout that is read in place of the official files, for messages; None: only those are."""
 
     @abstractmethod
     def official(self, folder: Path) -> Originals:
@@ -63,7 +63,8 @@ class OfficialSource(Source):
         # The folder itself may be the root, under any name.
         inside = (root / self.published.train_list[0][0]).is_file()
         folder = root if inside else root / self.published.base_folder
-        if not folder.is_dir() and (root / "train").is_dir() and (root / "test").is_dir():
+        in_class_folders = (root / "train").is_dir() and (root / "test").is_dir()
+        if self.class_folders is not None and in_class_folders and not folder.is_dir():
             originals, layout = tree_originals(root, self.settings.image_size)
             _log.info("%s: class folders, %d images, %s", root, len(originals.ids), layout.about)
         else:
@@ -76,7 +77,8 @@ class OfficialSource(Source):
     @property
     def _holds(self) -> str:
         files = f"{self.published.base_folder}/ or {self.published.filename} (the official files)"
-        return f"a folder with {files} or with {self.class_folders}; data.download=true fetches the official files"
+        others = "" if self.class_folders is None else f" or with {self.class_folders}"
+        return f"a folder with {files}{others}; data.download=true fetches the official files"
 
     def _root(self) -> Path:
         if self.settings.download and self.settings.root is not None:
