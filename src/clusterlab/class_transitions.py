@@ -14,8 +14,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from clusterlab import ranks
-
 
 class Visits(NamedTuple):
     """For each visit of a batch, the class that its image had before and the one it has after the whole batch."""
@@ -64,7 +62,7 @@ class ClassTransitions(nn.Module):
             samples: n, images that may be visited.
             classes: M, classes that may be predicted.
             window: updates that count; None: all of them.
-            visits: the most that one update brings, over all ranks.
+            visits: the most that one update brings.
         """
         super().__init__()
         if min(samples, classes, visits) < 1 or (window is not None and window < 1):
@@ -79,18 +77,17 @@ class ClassTransitions(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Int[Tensor, " b"], classes: Int[Tensor, " b"]) -> None:
-        """Count what this rank and the others saw; an empty update takes a slot of the window too.
+        """Count what a batch shows; an empty update takes a slot of the window too.
 
         No value is read back from the device, so that it need not be waited for.
 
         Args:
-            index: images visited, at the same number on each rank; rank 0 comes first.
+            index: images visited, by all processes; each of them counts all.
             classes: the class, from 0 to M − 1, that is now predicted for each.
 
         Raises:
             ValueError: there are more visits than a slot can hold.
         """
-        index, classes = ranks.gather(index), ranks.gather(classes)
         if len(index) > self.visits:
             raise ValueError(f"an update of {len(index)} visits, where at most {self.visits} were announced")
         before, after = follow(self.bank, index, classes)

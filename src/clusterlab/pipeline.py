@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 from filelock import FileLock, Timeout
 
+from clusterlab import ranks
 from clusterlab.artifacts import Artifact, DamagedArtifactError, key_of, load, save
 from clusterlab.config import RunConfig, StagePlan
 from clusterlab.data.images import ImageSet
@@ -152,46 +153,71 @@ def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: M
 
 
 def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: Listener, number: str) -> None:
+    """Do so with the other processes of a distributed run: the first one looks, locks and writes.
+
+    The others read from disk what they need and have not made themselves.
+    """
     began = time.monotonic()
     name = f"[{number}] {step.plan.section}: {step.plan.settings.name}"
-    with _lock(step.folder):
-        if step.folder.exists():
-            try:
-                step.artifact, about = load(step.folder)
-            except DamagedArtifactError as error:
-                log.warning("%s; it is made again", error)
-                shutil.rmtree(step.folder)
-            else:
-                step.cached, step.seconds = True, about["seconds"]
-                log.info("%s: loaded %s", name, step.folder)
-                return
+    first = ranks.rank() == 0
+    with _lock(step.folder) if first else nullcontext():
+        step.cached = ranks.agreed(first and _found(step, name))
+        if step.cached:
+            return
         scratch = step.folder.with_name(f"{step.folder.name}.work")
-        log.info("%s: %s", name, "going on with it" if scratch.exists() else "starting")
-        scratch.mkdir(parents=True, exist_ok=True)
-        work = Work(
-            images=images,
-            data=config.data,
-            network=NetworkSpec(step.plan.backbone.part, step.plan.backbone.settings, images.channels),
-            num_clusters=config.num_clusters,
-            seed=config.seed,
-            trainer=config.trainer,
-            folder=scratch,
-            title=step.plan.kind,
-            listener=listener,
-        )
-        missing = dict.fromkeys(step.plan.part.optional)
-        inputs = missing | {name: source.load() for name, source in step.inputs.items()}
-        step.artifact = step.plan.part(settings=step.plan.settings, work=work, **inputs).run()
-        step.seconds = time.monotonic() - began
-        about = {
-            "key": step.key,
-            "seconds": round(step.seconds, 3),
-            "made_from": _ingredients(config, images, step.plan, step.inputs),
-        }
-        history = scratch / "history.csv"
-        save(step.artifact, step.folder, about=about, files={history.name: history} if history.exists() else {})
-        shutil.rmtree(scratch)
-        log.info("%s: done in %.1f s", name, step.seconds)
+        if first:
+            log.info("%s: %s", name, "going on with it" if scratch.exists() else "starting")
+            scratch.mkdir(parents=True, exist_ok=True)
+        ranks.wait_for_all()
+        if first or step.plan.part.on_all_ranks:
+            step.artifact = _made(config, images, step, scratch, listener)
+        if first:
+            assert step.artifact is not None
+            step.seconds = time.monotonic() - began
+            about = {
+                "key": step.key,
+                "seconds": round(step.seconds, 3),
+                "made_from": _ingredients(config, images, step.plan, step.inputs),
+            }
+            history = scratch / "history.csv"
+            save(step.artifact, step.folder, about=about, files={history.name: history} if history.exists() else {})
+            shutil.rmtree(scratch)
+            log.info("%s: done in %.1f s", name, step.seconds)
+        ranks.wait_for_all()
+
+
+def _found(step: Step, name: str) -> bool:
+    """Load the artifact if there is one that is whole."""
+    if not step.folder.exists():
+        return False
+    try:
+        step.artifact, about = load(step.folder)
+    except DamagedArtifactError as error:
+        log.warning("%s; it is made again", error)
+        shutil.rmtree(step.folder)
+        return False
+    step.seconds = about["seconds"]
+    log.info("%s: loaded %s", name, step.folder)
+    return True
+
+
+def _made(config: RunConfig, images: ImageSet, step: Step, scratch: Path, listener: Listener) -> Artifact:
+    """Run the stage."""
+    plan = step.plan
+    work = Work(
+        images=images,
+        data=config.data,
+        network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels),
+        num_clusters=config.num_clusters,
+        seed=config.seed,
+        trainer=config.trainer,
+        folder=scratch,
+        title=plan.kind,
+        listener=listener,
+    )
+    missing = dict.fromkeys(plan.part.optional)
+    inputs = missing | {name: source.load() for name, source in step.inputs.items()}
+    return plan.part(settings=plan.settings, work=work, **inputs).run()
 
 
 @contextmanager

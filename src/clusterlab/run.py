@@ -4,12 +4,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clusterlab import ranks
 from clusterlab.artifacts import Assignments, Baseline, Instances, Neighbours, Projection, PseudoLabels, key_of
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
@@ -19,12 +20,31 @@ from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages
+from clusterlab.processes import join, launch, missing
 
 log = logging.getLogger(__name__)
 
 
+def run_or_launch(values: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Run what `values` say, in this process or, where more devices are asked for, in several; `words` is the command.
+
+    Raises:
+        UserError: something that a person can put right.
+        ProcessError: one of several processes failed.
+    """
+    config = parse(values)
+    count = missing(config.trainer)
+    if not count:
+        run(values)
+        return
+    check_order(config)
+    launch(words, count, config.run_dir / "processes")
+
+
 def run(values: Mapping[str, Any]) -> dict[str, Any]:
     """Check the config, run its stages, write the outputs; return what stands in metrics.json.
+
+    In a process that is not the first of a distributed run nothing is written, and what is returned is empty.
 
     Raises:
         UserError: something that a person can put right.
@@ -34,12 +54,15 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
     check_order(config)
     if config.evaluation.oracle and all("pseudo_labels" not in plan.part.consumes for plan in config.stages):
         raise UserError("evaluation.oracle=true needs a student that is started with labels, such as student=fixmatch")
-    with logging_to(config.run_dir):
-        images = config.source(config.data).load(config.stage_dir / "images")
+    join(config.trainer)
+    with logging_to(config.run_dir) if ranks.rank() == 0 else quiet():
+        images = load_images(config)
         config = replace(config, data=config.data.fitted_to(images))
         check_images(config, images)
         if config.evaluation.oracle:
             check_oracle(images, config.num_clusters)
+        if ranks.rank() > 0:
+            return run_beside(config, images)
         with open_dashboard(
             config.wandb.mode,
             project=config.wandb.project,
@@ -55,6 +78,22 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
             dashboard.finish(metrics, config.run_dir / "report.html")
         _say(metrics, config.run_dir, time.monotonic() - began)
     return metrics
+
+
+def load_images(config: RunConfig) -> ImageSet:
+    """Return the images; the first of several processes decodes them, the others read what it decoded."""
+    source, store = config.source(config.data), config.stage_dir / "images"
+    images = source.load(store) if ranks.rank() == 0 else None
+    ranks.wait_for_all()
+    return source.load(store) if images is None else images
+
+
+def run_beside(config: RunConfig, images: ImageSet) -> dict[str, Any]:
+    """Do the part of a process that is not the first: its share of the stages, and nothing of what they leave."""
+    steps = run_stages(config, images, lambda *_: None)
+    if config.evaluation.oracle:
+        run_oracle(config, images, steps, lambda *_: None)
+    return {}
 
 
 def run_oracle(config: RunConfig, images: ImageSet, steps: list[Step], record: Record) -> Step:
@@ -85,6 +124,14 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
                 f"num_clusters={config.num_clusters}, but {where} only {count} image{'s' * (count != 1)} to {name}: "
                 f"{fewer}"
             )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Have this process say only what the first one does not say."""
+    for chatty in ("clusterlab", "pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
+from clusterlab import ranks
 from clusterlab.artifacts import Assignments, PseudoLabels
 from clusterlab.data.datamodule import DrawnBatches
 from clusterlab.data.views import Family
@@ -126,7 +127,7 @@ class PseudoLabelledStage(StudentStage):
             )
 
     def views(self, labelled: Int[Tensor, " b"], index: Int[Tensor, " u"]) -> list[Tensor]:
-        """Return weak views of labelled images, then the weak and the other view of unlabelled ones."""
+        """Return weak views of labelled images, then the weak and the other view of unlabelled ones: this process's."""
         return [
             self.look(self.weak_view, labelled, "labelled"),
             self.look(self.weak_view, index, "weak"),
@@ -178,8 +179,9 @@ class SemiSupervisedStage(PseudoLabelledStage):
         """One forward pass of labelled, weak and strong views, so that batch norm sees them together."""
         labelled = self.draw_labelled()
         views = self.views(labelled, index)
-        logits = self.network(torch.cat(views))[0]
-        of_labelled, weak, strong = logits.split([len(view) for view in views])
+        logits = self.network(torch.cat(views))[0].split([len(view) for view in views])
+        counts = [len(labelled), len(index), len(index)]
+        of_labelled, weak, strong = (ranks.gather(own, count) for own, count in zip(logits, counts, strict=True))
         with torch.autocast(strong.device.type, enabled=False):
             own = self.unlabelled_loss(weak.detach(), strong, index)
             self.observe_terms(own, total="unsupervised")

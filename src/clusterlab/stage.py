@@ -64,6 +64,8 @@ class Stage(ABC):
     produces: ClassVar[type]
     only_if_read: ClassVar[bool] = False
     """Whether the stage is left out of a run in which no later stage reads what it makes."""
+    on_all_ranks: ClassVar[bool] = False
+    """Whether every process of a distributed run works on it; otherwise the first one does, and the others wait."""
     version: ClassVar[int] = 1
     uses_network: ClassVar[bool] = False
     """Whether the result depends on the backbone's settings (not only through the inputs)."""

@@ -37,7 +37,7 @@ class StudentStage(AveragedStage):
     """Trains `network`. A subclass defines `objective`; there is no selection: the last epoch is kept.
 
     What it remembers of clusters and samples between steps it registers, so that checkpoints hold it and `remap` finds
-    it. Such state is to be updated from the batch of all ranks (`ranks.gather`): then each rank has the same.
+    it. Logits are gathered from all processes before anything is made of them, so each process has the same state.
     """
 
     produces: ClassVar[type] = Assignments

@@ -21,7 +21,9 @@ class TrainerSettings(Settings):
 
     name: str
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: PositiveInt
+    devices: PositiveInt | Literal["auto"]
+    """Processes to start, each with a device of its own; auto: as many as there are GPUs. Where torchrun or SLURM has
+    started the processes, it says how many there are."""
     precision: Literal["auto", "32-true", "bf16-mixed"]
     """auto: bf16 where the hardware computes in it, else float32."""
     channels_last: bool
@@ -38,7 +40,7 @@ class TrainerSettings(Settings):
         """Return the settings with every 'auto' decided for this machine.
 
         Raises:
-            UserError: a GPU was asked for and there is none.
+            UserError: more GPUs were asked for than there are.
         """
         has_gpu = torch.cuda.is_available()
         accelerator = ("gpu" if has_gpu else "cpu") if self.accelerator == "auto" else self.accelerator
@@ -47,7 +49,14 @@ class TrainerSettings(Settings):
         precision = self.precision
         if precision == "auto":
             precision = "bf16-mixed" if _computes_in_bf16(accelerator) else "32-true"
-        return self.model_copy(update={"accelerator": accelerator, "precision": precision})
+        devices = self.devices
+        if devices == "auto":
+            devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+        if accelerator == "gpu" and devices > torch.cuda.device_count():
+            raise UserError(
+                f"trainer.devices={devices}, but torch sees {torch.cuda.device_count()} GPUs: use trainer.devices=auto"
+            )
+        return self.model_copy(update={"accelerator": accelerator, "precision": precision, "devices": devices})
 
     @property
     def device(self) -> torch.device:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
@@ -15,14 +15,17 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from clusterlab import ranks
 from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.views import Family, View
 from clusterlab.durable import replacing
 from clusterlab.history import History
+from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
+from clusterlab.processes import trainer_arguments
 from clusterlab.progress import EpochProgress, Stopwatch
-from clusterlab.rng import generator_for, seed_for
+from clusterlab.rng import ShareOfDraws, generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
 
 
@@ -37,13 +40,18 @@ class TrainedSettings(PartSettings):
 class TrainedStage(Stage, LightningModule):
     """fit → export. A subclass builds its network in `__init__`, then defines `training_step` and `export`.
 
-    In a step it takes `self.pixels`, a view with its own draws from `self.draws(...)`, and reports scalars with
-    `self.observe`: means over the epoch reach the history without a host synchronisation per step.
+    A step gets the sample indices of the batch of all processes. It takes this process's share of them through
+    `self.look` and the network, puts the results of all together with `ranks.gather`, and goes on as one process would.
+    Scalars reported with `self.observe` reach the history as means over the epoch, without a host synchronisation per
+    step.
     """
 
     Settings: ClassVar[type[PartSettings]]
     uses_network = True
     uses_trainer = True
+    on_all_ranks = True
+    norms_over_ranks: ClassVar[bool] = True
+    """Whether batch norm computes its statistics over the batch of all processes."""
 
     def __init__(self, *, settings: TrainedSettings, work: Work) -> None:
         LightningModule.__init__(self)
@@ -81,9 +89,11 @@ class TrainedStage(Stage, LightningModule):
         self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)
         data = ImageDataModule(pool=self.pool(), batches=self.batches())
         keeper = Keeper(work, self.epochs)
+        if self.norms_over_ranks:
+            normalise_over_ranks(self)
         trainer = Trainer(
             accelerator=trainer_settings.accelerator,
-            devices=trainer_settings.devices,
+            **trainer_arguments(),
             precision=trainer_settings.precision,  # type: ignore[arg-type]
             max_epochs=self.epochs,
             logger=False,
@@ -104,7 +114,8 @@ class TrainedStage(Stage, LightningModule):
         if trainer.interrupted:
             raise KeyboardInterrupt
         self.to(trainer_settings.device)
-        keeper.history.write(work.folder / "history.csv")
+        if ranks.rank() == 0:
+            keeper.history.write(work.folder / "history.csv")
         return self.export()
 
     @property
@@ -128,9 +139,23 @@ class TrainedStage(Stage, LightningModule):
         """Return an augmentation family with the values that suit the data, `changes` in the place of some."""
         return self.work.view(family, **changes)
 
-    def look(self, view: View, index: Int[Tensor, " b"], purpose: str) -> Tensor:
-        """Return the images of `index` through `view`, with draws of their own, laid out for the network."""
-        images = view(self.pixels.take(index), self.draws(purpose))
+    def look(
+        self, view: View, index: Int[Tensor, " b"], purpose: str, *, order: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "s c y x"]:
+        """Return this process's share of the images of `index` through `view`, laid out for the network.
+
+        Each image has draws of its own, which depend neither on `order`, in which the images are shared out, nor on the
+        number of processes. What the network makes of them is put together again by `ranks.gather`.
+        """
+        mine = ranks.share(len(index))
+        rows = mine if order is None else order[mine]
+        return self.seen(view, index, rows, ShareOfDraws(self.draws(purpose)))
+
+    def seen(
+        self, view: View, index: Int[Tensor, " b"], rows: slice | Tensor, draws: ShareOfDraws
+    ) -> Float[Tensor, "s c y x"]:
+        """Return `rows` of the images of `index` through `view`."""
+        images = view(self.pixels.take(index[rows]), draws.hand_out(rows, len(index)))
         return images.contiguous(memory_format=self.work.trainer.memory_format)
 
     def observe(self, **scalars: Tensor) -> None:
@@ -159,7 +184,8 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the progress, from the epoch that training goes on with."""
-        self.progress.start(trainer.current_epoch)
+        if ranks.rank() == 0:
+            self.progress.start(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down the epoch's means, then a checkpoint when one is due."""
@@ -168,9 +194,12 @@ class Keeper(Checkpoint):
         scalars = pl_module.observed() | {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
         pl_module.start_observing()
         self.history.add(epoch, trainer.global_step, scalars)
-        self.work.listener(epoch, trainer.global_step, scalars)
-        self.progress.step(scalars)
-        if self.clock.passed(self.work.trainer.checkpoint_seconds):
+        if ranks.rank() == 0:
+            self.work.listener(epoch, trainer.global_step, scalars)
+            self.progress.step(scalars)
+        if not pl_module.norms_over_ranks:
+            average_running_statistics(pl_module)
+        if ranks.agreed(self.clock.passed(self.work.trainer.checkpoint_seconds)):
             trainer.save_checkpoint(self.work.folder / "last.ckpt")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -3,7 +3,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from two_ranks import on_two_ranks
 
 from clusterlab.class_transitions import ClassTransitions, follow
 
@@ -162,22 +161,3 @@ def test_a_class_per_visit_is_needed():
 def test_sizes_start_at_one(size):
     with pytest.raises(ValueError, match=f"{size}=0"):
         tracker(**{size: 0})
-
-
-RANK_BATCHES = [
-    [([0, 1], [0, 1]), ([1, 2], [2, 2]), ([], []), ([0, 0], [1, 2])],
-    [([2, 1], [0, 0]), ([2, 3], [1, 1]), ([], []), ([0, 3], [0, 0])],
-]
-
-
-def track_on_a_rank(rank):
-    state = see(tracker(window=3, visits=4), *RANK_BATCHES[rank]).state_dict()
-    return {name: value.tolist() for name, value in state.items()}
-
-
-def test_two_ranks_both_count_what_one_process_counts_with_both_their_batches():
-    found = on_two_ranks(track_on_a_rank)
-    together = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(*RANK_BATCHES, strict=True)]
-    want = see(tracker(window=3, visits=4), *together).state_dict()
-    assert found == [{name: value.tolist() for name, value in want.items()}] * 2
-    assert want["counts"].any()

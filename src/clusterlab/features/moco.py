@@ -2,8 +2,8 @@
 
 https://arxiv.org/abs/1911.05722 and https://arxiv.org/abs/2003.04297. Keys come from an averaged encoder whose batch
 norm computes statistics of its own. So that the statistics of a batch do not give away which key belongs to which
-query, keys are shuffled over all processes before they are encoded; within a process a batch is encoded in
-`batch_norm_groups` parts, which does on one device what the authors' several devices did.
+query, keys are shuffled over all processes before they are encoded; a batch is encoded in `batch_norm_groups` parts,
+shared out over the processes, which does on one device what the authors' several devices did.
 """
 
 from typing import Annotated, ClassVar, NamedTuple
@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clusterlab import ranks
@@ -83,6 +83,7 @@ class MoCo(TrainedStage):
 
     Settings: ClassVar[type[PartSettings]] = MoCoSettings
     produces = Encoder
+    norms_over_ranks = False
     queue: Tensor
     pointer: Tensor
 
@@ -105,16 +106,23 @@ class MoCo(TrainedStage):
 
     def training_step(self, index: Tensor, _: int) -> Tensor:
         """Query forward, average, key forward, loss, enqueue: in the authors' order."""
-        groups = self.settings.batch_norm_groups
-        queries = in_groups(self.query, self.look(self.contrastive, index, "query"), groups)
+        queries = self.encode(self.query, index, "query", order=None)
         self.key.update(self.query)
-        images = self.look(self.contrastive, index, "key")
-        keys = shuffled_keys(self.key.shadow, images, groups, self.draws("shuffle"))
-        own = keys[len(index) * ranks.rank() :][: len(index)]
-        loss = moco_loss(queries, own, self.queue.clone(), temperature=self.settings.temperature)
+        with torch.no_grad():
+            order = torch.randperm(len(index), generator=self.draws("shuffle"), device=self.device)
+            keys = self.encode(self.key.shadow, index, "key", order=order)[order.argsort()]
+        loss = moco_loss(queries, keys, self.queue.clone(), temperature=self.settings.temperature)
         self.enqueue(keys)
         self.observe(loss=loss.total, accuracy=loss.accuracy)
         return loss.total
+
+    def encode(
+        self, network: nn.Module, index: Int[Tensor, " b"], purpose: str, *, order: Int[Tensor, " b"] | None
+    ) -> Float[Tensor, "b d"]:
+        """Return one view of each image through `network`, in parts with statistics of their own; in `order`."""
+        groups = max(1, self.settings.batch_norm_groups // ranks.world_size())
+        own = in_groups(network, self.look(self.contrastive, index, purpose, order=order), groups)
+        return ranks.gather(own, len(index))
 
     @torch.no_grad()
     def enqueue(self, keys: Float[Tensor, "b d"]) -> None:
@@ -133,20 +141,6 @@ def in_groups(network: nn.Module, images: Float[Tensor, "b c y x"], groups: int)
     """Apply `network` to equal parts of a batch, one after the other; a part has at least two images."""
     groups = max(1, min(groups, len(images) // 2))
     return torch.cat([network(part) for part in images.chunk(groups)])
-
-
-@torch.no_grad()
-def shuffled_keys(
-    network: nn.Module, images: Float[Tensor, "b c y x"], groups: int, generator: Generator
-) -> Float[Tensor, "w d"]:
-    """Encode the images of all ranks, each rank a random part of them, and return all in their first order.
-
-    `generator` has the same state on every rank.
-    """
-    everyone = ranks.gather(images)
-    order = torch.randperm(len(everyone), generator=generator, device=images.device)
-    mine = order.chunk(ranks.world_size())[ranks.rank()]
-    return ranks.gather(in_groups(network, everyone[mine], groups))[order.argsort()]
 
 
 def queue_size(wanted: int | None, *, batch: int, images: int) -> int:

@@ -12,6 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
+from clusterlab import ranks
 from clusterlab.artifacts import Encoder
 from clusterlab.models.projection import Projection
 from clusterlab.stage import PartSettings, Work
@@ -84,7 +85,8 @@ class SimCLR(TrainedStage):
     def training_step(self, index: Tensor, _: int) -> Tensor:
         """One forward pass of both views, so that batch norm sees them together."""
         views = torch.cat([self.look(self.contrastive, index, f"view {v}") for v in range(2)])
-        first, second = self.projection(self.backbone(views)).chunk(2)
+        halves = self.projection(self.backbone(views)).chunk(2)
+        first, second = (ranks.gather(half, len(index)) for half in halves)
         loss = simclr_loss(first, second, temperature=self.settings.temperature, symmetric=self.settings.symmetric)
         self.observe(loss=loss.total, accuracy=loss.accuracy)
         return loss.total

@@ -22,6 +22,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from clusterlab import ranks
 from clusterlab.artifacts import Assignments, Instances
 from clusterlab.averaged import AveragedSettings, AveragedStage
 from clusterlab.class_transitions import ClassTransitions
@@ -31,7 +32,6 @@ from clusterlab.errors import UserError
 from clusterlab.inference import evaluating, over_images
 from clusterlab.models.classifier import Classifier
 from clusterlab.models.optim import Groups, without_norm_decay
-from clusterlab.ranks import world_size
 from clusterlab.rng import generator_for
 from clusterlab.stage import PartSettings, Work
 
@@ -132,7 +132,7 @@ class Asd(AveragedStage):
             samples=len(work.images),
             classes=self.instances,
             window=settings.window,
-            visits=self.batches().batch_size * world_size(),
+            visits=self.batches().batch_size,
         )
         self.weak_view, self.strong_view = self.view(settings.weak_view), self.view(settings.strong_view)
 
@@ -149,7 +149,8 @@ class Asd(AveragedStage):
         """Learn a set, then visit the images of `index`."""
         chosen, classes = self.labelled_set(self.global_step)
         views = torch.cat([self.look(self.strong_view, chosen, f"strong {view}") for view in range(2)])
-        loss = instance_loss(self.network(views)[0].unflatten(0, (2, -1)), classes)
+        logits = self.network(views)[0].unflatten(0, (2, -1))
+        loss = instance_loss(ranks.gather(logits, len(chosen), dim=1), classes)
         self.observe(loss=loss.total, recognised=loss.recognised)
         if self.global_step >= math.ceil(self.settings.track_from * self.steps):
             self.transitions.update(index, self.weak_logits(index, "visit").argmax(dim=1))
@@ -174,8 +175,8 @@ class Asd(AveragedStage):
     def weak_logits(self, index: Int[Tensor, " b"], purpose: str) -> Float[Tensor, "b m"]:
         """Return the logits of weak views, in eval mode."""
         with evaluating(self.teacher):
-            logits: Tensor = self.teacher(self.look(self.weak_view, index, purpose))[0]
-        return logits
+            own = self.teacher(self.look(self.weak_view, index, purpose))[0]
+        return ranks.gather(own, len(index))
 
     def export(self) -> Instances:
         """Return the classifier, its predictions and the transitions."""

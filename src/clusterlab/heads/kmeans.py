@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from clusterlab.artifacts import Assignments, Encoder
+from clusterlab.artifacts import Assignments, Embeddings, Encoder
 from clusterlab.data.datamodule import Pixels
-from clusterlab.inference import assign, over_images
+from clusterlab.inference import Rows, assign, over_images
 from clusterlab.kmeans import kmeans_centres
 from clusterlab.models.classifier import Classifier
 from clusterlab.stage import PartSettings, Stage, Work
@@ -31,16 +32,21 @@ class KMeansHead(Stage):
     """Clusters the features of the encoder."""
 
     Settings: ClassVar[type[PartSettings]] = KMeansSettings
-    consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder}
+    consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder, "embeddings": Embeddings}
+    optional = frozenset({"embeddings"})
     produces = Assignments
     uses_network = True
     uses_num_clusters = True
     uses_trainer = True
+    on_all_ranks = True
 
-    def __init__(self, *, settings: KMeansSettings, work: Work, encoder: Encoder) -> None:
+    def __init__(
+        self, *, settings: KMeansSettings, work: Work, encoder: Encoder, embeddings: Embeddings | None = None
+    ) -> None:
         self.settings = settings
         self.work = work
         self.encoder = encoder
+        self.embeddings = embeddings
 
     def run(self) -> Assignments:
         """Return the clusters of every image."""
@@ -49,15 +55,8 @@ class KMeansHead(Stage):
         network.backbone.load_state_dict(self.encoder.backbone)
         network.to(work.trainer.device, memory_format=work.trainer.memory_format)  # type: ignore[call-overload]
         pixels = Pixels(work.images, work.trainer.device)
-
-        def forward(images: Tensor) -> tuple[Tensor]:
-            return (F.normalize(network.backbone(images).float(), dim=1),)
-
-        (features,) = over_images(
-            network, work, work.images.train_index, pixels=pixels, forward=forward, title=work.title
-        )
         centres = kmeans_centres(
-            features,
+            self._normalised(network, pixels),
             clusters=work.num_clusters,
             restarts=self.settings.restarts,
             purpose=(work.seed, work.title),
@@ -68,4 +67,22 @@ class KMeansHead(Stage):
             network.heads.bias.fill_(-1e4)  # a cluster that k-means could not fill
             network.heads.weight[0, :, : len(centres)] = 2 * centres.T / temperature
             network.heads.bias[0, : len(centres)] = -centres.square().sum(dim=1) / temperature
-        return assign(network, work, pixels)
+        return assign(network, work, pixels, self._features())
+
+    def _features(self) -> Rows | None:
+        """Return those of the embeddings, where these are the backbone's."""
+        if self.embeddings is None or self.embeddings.features is None:
+            return None
+        return Rows(self.embeddings.features, self.work)
+
+    def _normalised(self, network: Classifier, pixels: Pixels) -> Float[Tensor, "n d"]:
+        """Return the L2-normalised features of the train pool."""
+        index = self.work.images.train_index
+        if self.embeddings is not None and self.embeddings.features is not None:
+            return self.embeddings.values[index]
+
+        def forward(images: Tensor) -> tuple[Tensor]:
+            return (F.normalize(network.backbone(images).float(), dim=1),)
+
+        (found,) = over_images(network, self.work, index, pixels=pixels, forward=forward, title=self.work.title)
+        return found

@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from clusterlab.ranks import gather
 from clusterlab.semisupervised import SemiSupervisedSettings, SemiSupervisedStage, WeightedLoss, weighted_cross_entropy
 from clusterlab.stage import PartSettings
 
@@ -94,6 +93,5 @@ class FlexMatch(SemiSupervisedStage):
             self.selected, num_clusters=self.num_clusters, pool_size=len(self.pool()), warmup=settings.warmup
         )
         thresholds = flexible_threshold(status, settings.threshold)
-        probs = gather(weak.softmax(dim=1))
-        self.selected.copy_(select(self.selected, gather(index), probs, threshold=settings.threshold))
+        self.selected.copy_(select(self.selected, index, weak.softmax(dim=1), threshold=settings.threshold))
         return flexmatch_loss(weak, strong, thresholds=thresholds)

@@ -12,7 +12,6 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from clusterlab.ranks import gather
 from clusterlab.semisupervised import SemiSupervisedSettings, SemiSupervisedStage, weighted_cross_entropy
 from clusterlab.stage import PartSettings
 
@@ -113,9 +112,9 @@ class FreeMatch(SemiSupervisedStage):
         self.register_per_class("label_hist", even.clone())
 
     def unlabelled_loss(self, weak: Tensor, strong: Tensor, index: Tensor) -> FreeMatchLoss:
-        """The averages take in the batch of all ranks, then make the thresholds for this one's."""
+        """The averages take in the batch, then make its thresholds."""
         state = FreeMatchState(self.tau, self.p_model, self.label_hist)
-        new = updated(state, gather(weak.softmax(dim=1)), decay=self.settings.state_decay)
+        new = updated(state, weak.softmax(dim=1), decay=self.settings.state_decay)
         for buffer, value in zip(state, new, strict=True):
             buffer.copy_(value)
         return freematch_loss(weak, strong, state=new, fairness_weight=self.settings.fairness_weight)

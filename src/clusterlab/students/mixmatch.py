@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 
+from clusterlab import ranks
 from clusterlab.errors import UserError
 from clusterlab.rng import seed_for
 from clusterlab.semisupervised import (
@@ -120,17 +121,21 @@ class MixMatch(PseudoLabelledStage):
     def objective(self, index: Int[Tensor, " u"]) -> SemiSupervisedLoss:
         """Guess, blend, and learn the blends."""
         labelled = self.draw_labelled()
-        views = self.views(labelled, index)
+        counts = [len(labelled), len(index), len(index)]
+        own_views = self.views(labelled, index)
         given = F.one_hot(self.labels[labelled], self.num_clusters).float()
         with torch.no_grad(), running_averages_kept(self.network):
-            guessed = guess(*(self.network(view)[0] for view in views[1:]), temperature=self.settings.temperature)
+            logits = [ranks.gather(self.network(view)[0], len(index)) for view in own_views[1:]]
+            guessed = guess(*logits, temperature=self.settings.temperature)
+        # Any two images of the batch may be blended, so every process needs them all.
+        views = [ranks.gather(own, count) for own, count in zip(own_views, counts, strict=True)]
         mixed = self.blend(torch.cat(views), torch.cat([given, guessed, guessed]))
-        logits = self.in_parts(mixed.images)
-        with torch.autocast(logits.device.type, enabled=False):
-            own = mixmatch_loss(logits[len(labelled) :], mixed.targets[len(labelled) :])
+        predicted = self.in_parts(mixed.images)
+        with torch.autocast(predicted.device.type, enabled=False):
+            own = mixmatch_loss(predicted[len(labelled) :], mixed.targets[len(labelled) :])
             self.observe_terms(own, total="unsupervised")
             return semisupervised_loss(
-                logits[: len(labelled)],
+                predicted[: len(labelled)],
                 mixed.targets[: len(labelled)],
                 own.total,
                 unlabelled_weight=self.settings.unlabelled_weight * self.ramp(),
@@ -152,10 +157,13 @@ class MixMatch(PseudoLabelledStage):
         # Part p holds rows of one remainder modulo a third: 0, b, 2b, 1, b + 1, 2b + 1 and so on.
         order = torch.arange(len(images), device=images.device).view(PARTS, -1).T.flatten()
         first, *others = images[order].chunk(PARTS)
-        logits = [self.network(first)[0]]
+        logits = [self._logits(first)]
         with running_averages_kept(self.network):
-            logits += [self.network(part)[0] for part in others]
+            logits += [self._logits(part) for part in others]
         return torch.cat(logits)[order.argsort()]
+
+    def _logits(self, images: Float[Tensor, "b c y x"]) -> Float[Tensor, "b k"]:
+        return ranks.gather(self.network(images[ranks.share(len(images))])[0], len(images))
 
     def ramp(self) -> float:
         """Return the share of its weight that the unlabelled term has in this step."""

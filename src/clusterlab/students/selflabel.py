@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from clusterlab import ranks
 from clusterlab.artifacts import Assignments
 from clusterlab.inference import network_of
 from clusterlab.stage import PartSettings, Work
@@ -73,8 +74,8 @@ class SelfLabel(StudentStage):
     def objective(self, index: Int[Tensor, " b"]) -> SelfLabelLoss:
         """Both passes use batch statistics; the plain one comes first, as the authors do."""
         with torch.no_grad():
-            plain = self.teacher(self.look(self.plain, index, "plain"))[0]
-        strong = self.network(self.look(self.strong, index, "strong"))[0]
+            plain = ranks.gather(self.teacher(self.look(self.plain, index, "plain"))[0], len(index))
+        strong = ranks.gather(self.network(self.look(self.strong, index, "strong"))[0], len(index))
         return selflabel_loss(plain, strong, threshold=self.settings.threshold, balanced=self.settings.balanced)
 
     def on_train_epoch_end(self) -> None:

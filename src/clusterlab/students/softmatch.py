@@ -12,7 +12,6 @@ from jaxtyping import Float
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from clusterlab.ranks import gather
 from clusterlab.semisupervised import SemiSupervisedSettings, SemiSupervisedStage, WeightedLoss, weighted_cross_entropy
 from clusterlab.stage import PartSettings
 
@@ -95,9 +94,9 @@ class SoftMatch(SemiSupervisedStage):
         self.register_per_class("p_model", even)
 
     def unlabelled_loss(self, weak: Tensor, strong: Tensor, index: Tensor) -> WeightedLoss:
-        """The averages take in the batch of all ranks, then weight this one's."""
+        """The averages take in the batch, then weight it."""
         state = SoftMatchState(self.mu, self.var, self.p_model)
-        new = updated(state, gather(weak.softmax(dim=1)), decay=self.settings.state_decay)
+        new = updated(state, weak.softmax(dim=1), decay=self.settings.state_decay)
         for buffer, value in zip(state, new, strict=True):
             buffer.copy_(value)
         return softmatch_loss(weak, strong, state=new, num_sigmas=self.settings.num_sigmas)

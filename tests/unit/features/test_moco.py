@@ -5,11 +5,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from two_ranks import on_two_ranks
 
-from clusterlab import ranks
 from clusterlab.errors import UserError
-from clusterlab.features.moco import MoCo, MoCoSettings, in_groups, moco_logits, moco_loss, queue_size, shuffled_keys
+from clusterlab.features.moco import MoCo, MoCoSettings, in_groups, moco_logits, moco_loss, queue_size
 from clusterlab.models.ema import Ema
 from clusterlab.models.optim import OptimiserSettings, cosine_factor
 
@@ -143,6 +141,18 @@ def normalise_and_flatten():
     return nn.Sequential(nn.BatchNorm2d(1, affine=False), nn.Flatten())
 
 
+def test_keys_are_encoded_in_another_order_than_queries_and_a_part_with_its_own_statistics(work):
+    stage = moco(work, batch_norm_groups=2)
+    stage.pixels = Pixels(work.images, torch.device("cpu"))
+    stage.contrastive = lambda images, draws: images.float().mean(dim=(2, 3), keepdim=True)
+    index = torch.arange(8)
+    order = torch.tensor([4, 1, 6, 3, 0, 5, 2, 7])
+    found = stage.encode(normalise_and_flatten(), index, "key", order=order)[:, 0]
+    values = torch.from_numpy(work.images.pixels)[:8].float().mean(dim=(1, 2, 3))[order]
+    parts = [(part - part.mean()) / (part.var(unbiased=False) + 1e-5).sqrt() for part in values.chunk(2)]
+    torch.testing.assert_close(found, torch.cat(parts))
+
+
 def test_training_moves_both_encoders_and_the_queue_and_leaves_the_averages_batch_norm_alone(work):
     stage = moco(work)
     before = {name: value.clone() for name, value in stage.state_dict().items()}
@@ -168,24 +178,3 @@ def test_blur_is_moco_s_own_and_all_else_the_datas(work):
     views = [stage.contrastive(images, g) for stage, g in zip((sharp, blurred), generators, strict=True)]
     roughness = [float(view.diff(dim=-1).abs().mean()) for view in views]
     assert roughness[1] < 0.95 * roughness[0]
-
-
-def encode_on_a_rank(rank):
-    norm = normalise_and_flatten()
-    images = torch.arange(8.0).view(8, 1, 1, 1)[4 * rank : 4 * rank + 4].expand(4, 1, 2, 2)
-    keys = shuffled_keys(norm, images, 1, torch.Generator().manual_seed(5))
-    return ranks.world_size(), ranks.rank(), keys[:, 0].tolist()
-
-
-def test_two_ranks_encode_a_shuffled_half_each_and_get_all_keys_in_their_order():
-    results = on_two_ranks(encode_on_a_rank)
-    assert [result[:2] for result in results] == [(2, 0), (2, 1)]
-    assert results[0][2] == results[1][2]
-    found = torch.tensor(results[0][2])
-    order = torch.randperm(8, generator=torch.Generator().manual_seed(5))
-    assert not torch.equal(order[:4].sort().values, torch.arange(4))  # the halves are mixed
-    values = torch.arange(8.0)
-    expected = torch.empty(8)
-    for half in order.chunk(2):
-        expected[half] = (values[half] - values[half].mean()) / (values[half].var(unbiased=False) + 1e-5).sqrt()
-    torch.testing.assert_close(found, expected)

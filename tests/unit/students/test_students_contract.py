@@ -3,16 +3,14 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 from small_students import FEW, few_steps, make_student, shipped
-from two_ranks import on_two_ranks
 
 from clusterlab.artifacts import PseudoLabels
 from clusterlab.registry import own_names
-from clusterlab.semisupervised import PseudoLabelledStage, SemiSupervisedStage
+from clusterlab.semisupervised import PseudoLabelledStage
 from clusterlab.student import StudentStage
 
 STUDENTS = own_names("student")
@@ -91,34 +89,3 @@ def test_it_can_do_without_the_network_that_made_the_clusters(work, name):
     settings = few_steps(name, init="random")
     stage = part(settings=settings, work=work, pseudo_labels=GIVEN, assignments=None)
     assert stage.num_clusters == 10
-
-
-def states_after(work, parts, rank):
-    """Each student's state after three batches: of both ranks if `rank` is None, else of that one's half of each."""
-    found = {}
-    for name, (part, settings, inputs) in parts.items():
-        stage = part(settings=settings, work=work, **inputs)
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(3):
-            weak, strong = 3 * torch.randn(2, 12, 10, generator=generator)
-            rows = slice(None) if rank is None else slice(6 * rank, 6 * rank + 6)
-            index = torch.randint(40, (12,), generator=generator)
-            stage.unlabelled_loss(weak[rows], strong[rows], index[rows])
-        found[name] = {key: value.tolist() for key, value in state_of(stage).items()}
-    return found
-
-
-def test_two_ranks_with_half_of_a_batch_each_remember_what_one_process_with_all_of_it_does(work):
-    parts = {}
-    for name in STUDENTS:
-        plan = shipped(name)
-        if issubclass(plan.part, SemiSupervisedStage):
-            inputs = {"pseudo_labels": GIVEN, "assignments": None}
-            parts[name] = (plan.part, few_steps(name, init="random"), inputs)
-    work = replace(work, listener=print)  # a lambda does not reach another process
-    alone = states_after(work, parts, None)
-    for together in on_two_ranks(partial(states_after, work, parts)):
-        for name, state in alone.items():
-            assert together[name].keys() == state.keys()
-            for key, value in state.items():
-                assert together[name][key] == pytest.approx(value, rel=1e-6), (name, key)

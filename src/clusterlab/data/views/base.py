@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Generator, Tensor
 
+from clusterlab.rng import rand
+
 
 @runtime_checkable
 class View(Protocol):
@@ -52,7 +54,7 @@ def require_channels(images: Tensor, channels: int) -> None:
 
 def uniform(generator: Generator, shape: tuple[int, ...], low: float, high: float) -> Float[Tensor, "..."]:
     """Uniform in [low, high), float32 on the generator's device."""
-    return torch.rand(shape, generator=generator, device=generator.device).mul_(high - low).add_(low)
+    return rand(generator, shape).mul_(high - low).add_(low)
 
 
 def whole(generator: Generator, highest: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
@@ -62,7 +64,7 @@ def whole(generator: Generator, highest: Int64[Tensor, " b"]) -> Int64[Tensor, "
 
 def happens(generator: Generator, b: int, probability: float) -> Bool[Tensor, " b"]:
     """True with the given probability, for each of b samples."""
-    return torch.rand(b, generator=generator, device=generator.device) < probability
+    return rand(generator, (b,)) < probability
 
 
 def table(values: Sequence[float] | Tensor, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Generator, Tensor
 
 from clusterlab.data.views.base import uniform
+from clusterlab.rng import randint
 
 
 def cutout(views: Float[Tensor, "b c y x"], generator: Generator, *, longest: int) -> Float[Tensor, "b c y x"]:
@@ -20,9 +21,7 @@ def cutout(views: Float[Tensor, "b c y x"], generator: Generator, *, longest: in
     ⌊l/2⌋ before the centre to ⌊l/2⌋ − 1 after it, clipped: so its sides are even, and l = 1 cuts nothing.
     """
     b, _, height, width = views.shape
-    length, y, x = (
-        torch.randint(bound, (b,), generator=generator, device=generator.device) for bound in (longest, height, width)
-    )
+    length, y, x = (randint(generator, bound, (b,)) for bound in (longest, height, width))
     half = (length + 1) // 2
     hole = _within(y - half, 2 * half, height)[:, None, :, None] & _within(x - half, 2 * half, width)[:, None, None, :]
     return views * (1 - hole.float())

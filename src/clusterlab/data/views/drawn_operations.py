@@ -14,6 +14,7 @@ from clusterlab.data.views.base import table, uniform
 from clusterlab.data.views.grouping import count_groups, grouped
 from clusterlab.data.views.operations import OPERATIONS
 from clusterlab.data.views.settings import OperationName
+from clusterlab.rng import randint
 
 
 class Strengths(NamedTuple):
@@ -42,7 +43,7 @@ class DrawnOperations:
     def draw(self, generator: Generator, b: int) -> Strengths:
         """Operations with replacement, magnitudes uniform in their range, directions by a fair coin."""
         shape = (b, self._steps)
-        operation = torch.randint(len(self._operations), shape, generator=generator, device=generator.device)
+        operation = randint(generator, len(self._operations), shape)
         lowest, span, has_direction = (
             table(constants, operation.device)[operation]
             for constants in (self._lowest, self._span, self._has_direction)

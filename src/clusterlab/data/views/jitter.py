@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from clusterlab.data.views.base import happens, per_image, table, uniform
 from clusterlab.data.views.color import blend_, hue, luma, mean_grey
+from clusterlab.rng import randint
 
 #: Kinds of blend, in the order of the `jitter` setting; the hue's strength is the setting's fourth.
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
@@ -57,7 +58,7 @@ def draw_jitter(
     turns = None
     if channels == 3 and strengths[3] > 0:
         turns = uniform(generator, (b,), -strengths[3], strengths[3])
-        place = torch.randint(len(kinds) + 1, (b,), generator=generator, device=generator.device)
+        place = randint(generator, len(kinds) + 1, (b,))
     return Jitter(kind, factor, torch.where(happens(generator, b, probability), place, -1), turns)
 
 

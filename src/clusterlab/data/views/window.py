@@ -6,6 +6,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Generator, Tensor
 
 from clusterlab.data.views.base import happens
+from clusterlab.rng import randint
 
 
 def centre(images: UInt8[Tensor, "b c y x"], size: int) -> UInt8[Tensor, "b c {size} {size}"]:
@@ -50,10 +51,7 @@ def shifted(
     height, width = images.shape[2:]
     if height == width == size:
         return images
-    top, left = (
-        torch.randint(side - size + 1, (len(images),), generator=generator, device=generator.device)
-        for side in (height, width)
-    )
+    top, left = (randint(generator, side - size + 1, (len(images),)) for side in (height, width))
     return cut(images, top, left, size)
 
 
