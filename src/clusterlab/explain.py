@@ -35,6 +35,12 @@ def explain(error: Exception, arguments: Sequence[str], compose: Compose) -> str
     if "Config group override must be a string" in text:
         group = next((a.split("=")[0] for a in arguments if a.endswith("=null")), "a group")
         return f"nothing is chosen for {group}: write {group}=NAME"
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match[1]} has several values: for a sweep, write -m before it; for a list, name=[a,b]"
+    if match := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
+        return f"{match[1]} has several values: for a sweep, write -m before it"
+    if "does not support sweep type" in text:
+        return "an interval is for a search: add hydra/sweeper=optuna"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"cannot read the command: {text.splitlines()[0]}; write settings as name=value, lists as name=[a,b]"
     return text.splitlines()[0]
