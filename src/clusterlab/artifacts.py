@@ -47,9 +47,12 @@ class Encoder:
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """L2-normalised features of every image, un-augmented."""
+    """What the feature model makes of every image, un-augmented: float32, or float16 where there is very much of it."""
 
     values: Float[Tensor, "n d"]
+    """L2-normalised."""
+    features: Float[Tensor, "n d"] | None = None
+    """Un-normalised, where they are the backbone's: what heads on a frozen backbone are trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,8 @@ class Neighbours:
 
     train: Int[Tensor, "n_train m"]
     eval: Int[Tensor, "n_eval m_eval"]
+    recall: float | None = None
+    """Share of the exact neighbours that an approximate search found, on a sample of images; None: all are exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +132,21 @@ class PseudoLabels:
     """Clusters that a network trained on them has to tell apart."""
 
 
-Artifact = Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments | Instances | PseudoLabels
+@dataclass(frozen=True, eq=False)
+class ClusterCount:
+    """How many clusters there may be, and what speaks for it."""
+
+    tried: Int[Tensor, " t"]
+    silhouette: Float[Tensor, " t"]
+    """Of the clustering into so many clusters."""
+    stability: Float[Tensor, " t"]
+    """Adjusted Rand index between clusterings that were found on halves of the images."""
+    chosen: int
+
+
+Artifact = (
+    Encoder | Embeddings | Neighbours | Baseline | Projection | Assignments | Instances | PseudoLabels | ClusterCount
+)
 
 
 def key_of(ingredients: Mapping[str, Any]) -> str:
@@ -139,14 +158,15 @@ def key_of(ingredients: Mapping[str, Any]) -> str:
 def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """Write `artifact` as `folder`, whole or not at all; `files` (name → path) are moved in beside it."""
     tensors: State = {}
+    places: set[int] = set()
     values: dict[str, Any] = {}
     for spec in dataclasses.fields(artifact):
         value = getattr(artifact, spec.name)
         if isinstance(value, Tensor):
-            tensors[spec.name] = _own(value)
+            tensors[spec.name] = _own(value, places)
         elif isinstance(value, dict):
             values[spec.name] = "state"
-            tensors |= {f"{spec.name}/{name}": _own(tensor) for name, tensor in value.items()}
+            tensors |= {f"{spec.name}/{name}": _own(tensor, places) for name, tensor in value.items()}
         else:
             values[spec.name] = value
     temporary = folder.with_name(f"{folder.name}.tmp")
@@ -188,9 +208,18 @@ def load(folder: Path) -> tuple[Artifact, dict[str, Any]]:
         raise DamagedArtifactError(f"{folder}: {error}") from error
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """Return the values in memory of their own: safetensors refuses tensors that share some."""
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+def _own(tensor: Tensor, places: set[int]) -> Tensor:
+    """Return the values in memory of their own: safetensors refuses tensors that share some.
+
+    Only then, or where they do not lie in a row, are they copied: embeddings may be larger than the memory. `places`
+    holds where in memory the tensors before it lie.
+    """
+    tensor = tensor.detach().cpu()
+    storage = tensor.untyped_storage()
+    alone = storage.data_ptr() not in places and storage.nbytes() == tensor.nbytes and tensor.is_contiguous()
+    owned = tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
+    places.add(owned.untyped_storage().data_ptr())
+    return owned
 
 
 def _sha256(path: Path) -> str:

@@ -19,6 +19,8 @@ from clusterlab.trainer import TrainerSettings
 TRAINED = {"features": "features", "head": "head", "adapted": "head", "student": "student"}
 """Section of the config → the group that its part is chosen from."""
 COMPUTED = tuple(names("computed"))
+AUTO = "auto"
+"""In the place of a number of clusters."""
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -83,11 +85,14 @@ class RunConfig:
     values: Mapping[str, Any]
     """The resolved config as plain data, as it is written to config.yaml."""
     seed: int
-    num_clusters: int
+    num_clusters: int | None
+    """None: not known before the stage `count` has found it."""
     run_dir: Path
     stage_dir: Path
     method: MethodSettings
     stages: tuple[StagePlan, ...]
+    count: StagePlan
+    """What finds the number of clusters where it is not known."""
     source: type[Source]
     data: SourceSettings
     trainer: TrainerSettings
@@ -104,18 +109,20 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     known = {*_TopLevel.model_fields, *TRAINED, *COMPUTED, "data", "backbone", "debug"}
     for name in (name for name in values if name not in known):
         raise UserError(f"{name} is not a setting{nearest(name, sorted(known))}; settings: {', '.join(sorted(known))}")
-    top = _validate(_TopLevel, values, "")
+    auto = values.get("num_clusters") == AUTO
+    top = _validate(_TopLevel, {**values, "num_clusters": None} if auto else values, "")
     source = find("data", _name(values.get("data"), "data is needed", "data"), Source)
     data = _validate(source.Settings, values["data"], "data")
     backbone = _backbone(values.get("backbone"), "backbone")
     return RunConfig(
         values=values,
         seed=top.seed,
-        num_clusters=_num_clusters(top.num_clusters, data.name),
+        num_clusters=None if auto else _num_clusters(top.num_clusters, data.name),
         run_dir=Path(top.run_dir),
         stage_dir=Path(top.stage_dir),
         method=top.method,
         stages=tuple(_plan(values, section, backbone) for section in top.method.stages),
+        count=_plan(values, "count", backbone),
         source=source,
         data=data,
         trainer=top.trainer.resolved(),
@@ -154,7 +161,9 @@ def _name(chosen: object, needed: str, word: str) -> str:
 
 def _num_clusters(wanted: int | None, data: str) -> int:
     if wanted is None:
-        raise UserError(f"data={data} does not know how many classes it has: add num_clusters=N (2 or more)")
+        raise UserError(
+            f"data={data} does not know how many classes it has: add num_clusters=N (2 or more), or num_clusters=auto"
+        )
     if wanted < 2:
         raise UserError(f"num_clusters={wanted} is too few: use 2 or more")
     return wanted

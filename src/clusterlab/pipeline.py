@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 from filelock import FileLock, Timeout
 
 from clusterlab import ranks
-from clusterlab.artifacts import Artifact, DamagedArtifactError, key_of, load, save
+from clusterlab.artifacts import Artifact, ClusterCount, DamagedArtifactError, key_of, load, save
 from clusterlab.config import RunConfig, StagePlan
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
@@ -85,6 +85,24 @@ def check_order(config: RunConfig) -> None:
                 f"stage before it makes: method.stages is {', '.join(config.method.stages)}"
             )
         produced.append(plan.part.produces)
+    if config.num_clusters is None and not set(_counted_on(config)) & set(produced):
+        raise UserError("num_clusters=auto needs features, which no stage makes: add num_clusters=N")
+
+
+def _counted_on(config: RunConfig) -> tuple[type, ...]:
+    """Return what the number of clusters can be found from."""
+    (kinds,) = config.count.part.consumes.values()
+    return _kinds(kinds)
+
+
+def settled(config: RunConfig, steps: Sequence[Step]) -> RunConfig:
+    """Return the config with the number of clusters that one of the steps has found, if one has."""
+    step = _latest(steps, (ClusterCount,))
+    if step is None:
+        return config
+    count = step.load()
+    assert isinstance(count, ClusterCount)
+    return replace(config, num_clusters=count.chosen)
 
 
 def _kinds(consumed: Any) -> tuple[type, ...]:
@@ -105,13 +123,20 @@ def wanted(plans: Sequence[StagePlan]) -> list[StagePlan]:
 
 
 def run_stages(config: RunConfig, images: ImageSet, record: Record) -> list[Step]:
-    """Make or load the artifact of every stage, in order; `record` hears of every epoch that is trained."""
+    """Make or load the artifact of every stage, in order; `record` hears of every epoch that is trained.
+
+    Where the number of clusters is not known, it is found as soon as there are features.
+    """
     steps: list[Step] = []
-    plans = wanted(config.stages)
-    for number, plan in enumerate(plans, start=1):
+    left = wanted(config.stages)
+    count = len(left) + (config.num_clusters is None)
+    while left:
+        known = config.num_clusters is not None or _latest(steps, _counted_on(config)) is None
+        plan = left.pop(0) if known else config.count
         made = {name: _latest(steps, _kinds(kind)) for name, kind in plan.part.consumes.items()}
         inputs = {name: source for name, source in made.items() if source is not None}
-        steps.append(run_stage(config, images, plan, inputs, record, number=f"{number}/{len(plans)}"))
+        steps.append(run_stage(config, images, plan, inputs, record, number=f"{len(steps) + 1}/{count}"))
+        config = settled(config, steps)
     return steps
 
 
@@ -123,6 +148,14 @@ def run_stage(
     step = Step(plan, key, config.stage_dir / f"{plan.kind}-{plan.settings.name}-{key}", inputs)
     _get_or_make(config, images, step, partial(record, plan.section), number)
     return step
+
+
+def _clusters(config: RunConfig) -> int:
+    """Return the number of clusters, or the most there may be while that is not known."""
+    if config.num_clusters is not None:
+        return config.num_clusters
+    largest: int = config.count.settings.largest  # type: ignore[attr-defined]
+    return largest
 
 
 def _latest(steps: Sequence[Step], kinds: tuple[type, ...]) -> Step | None:
@@ -143,7 +176,7 @@ def _ingredients(config: RunConfig, images: ImageSet, plan: StagePlan, inputs: M
     if not part.__module__.startswith("clusterlab."):
         found["module"] = part.__module__  # parts of two packages may have the same name
     if part.uses_num_clusters:
-        found["num_clusters"] = config.num_clusters
+        found["num_clusters"] = _clusters(config)
     if part.uses_network:
         found["backbone"] = plan.backbone.settings.key_values()
         found["views"] = data.views.key_values() | {"mean": data.mean, "std": data.std}
@@ -208,7 +241,7 @@ def _made(config: RunConfig, images: ImageSet, step: Step, scratch: Path, listen
         images=images,
         data=config.data,
         network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels),
-        num_clusters=config.num_clusters,
+        num_clusters=_clusters(config),
         seed=config.seed,
         trainer=config.trainer,
         folder=scratch,

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
@@ -88,8 +90,9 @@ def trainer_arguments() -> dict[str, Any]:
 def _strategy(found: ClusterEnvironment) -> DDPStrategy:
     # Buffers are the same on every rank: they come from the batch of all, as do the losses.
     known = signature(DistributedDataParallel).parameters
-    quiet = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DDPStrategy(cluster_environment=found, gradient_as_bucket_view=True, **{quiet: False})
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    unsynced: dict[str, Any] = {name: False}
+    return DDPStrategy(cluster_environment=found, gradient_as_bucket_view=True, **unsynced)
 
 
 def _local_size(found: ClusterEnvironment) -> int:

@@ -32,7 +32,7 @@ class ShareOfDraws(torch.Generator):
 
     def __new__(cls, generator: torch.Generator) -> "ShareOfDraws":
         """Live on the device of `generator`."""
-        return super().__new__(cls, device=generator.device)
+        return super().__new__(cls, device=generator.device)  # type: ignore[call-arg]
 
     def __init__(self, generator: torch.Generator) -> None:
         self.set_state(generator.get_state())

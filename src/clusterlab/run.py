@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from clusterlab import ranks
-from clusterlab.artifacts import Assignments, Baseline, Instances, Neighbours, Projection, PseudoLabels, key_of
+from clusterlab.artifacts import (
+    Assignments,
+    Baseline,
+    ClusterCount,
+    Instances,
+    Neighbours,
+    Projection,
+    PseudoLabels,
+    key_of,
+)
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
@@ -19,7 +28,7 @@ from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.write import write_outputs
-from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages
+from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
 from clusterlab.processes import join, launch, missing
 
 log = logging.getLogger(__name__)
@@ -59,7 +68,7 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
         images = load_images(config)
         config = replace(config, data=config.data.fitted_to(images))
         check_images(config, images)
-        if config.evaluation.oracle:
+        if config.evaluation.oracle and config.num_clusters is not None:
             check_oracle(images, config.num_clusters)
         if ranks.rank() > 0:
             return run_beside(config, images)
@@ -73,6 +82,7 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
             timeout=config.wandb.timeout,
         ) as dashboard:
             steps = run_stages(config, images, dashboard.record)
+            config = settled(config, steps)
             oracle = run_oracle(config, images, steps, dashboard.record) if config.evaluation.oracle else None
             metrics = write_outputs(_finished(config, images, steps, oracle), config.run_dir)
             dashboard.finish(metrics, config.run_dir / "report.html")
@@ -92,7 +102,7 @@ def run_beside(config: RunConfig, images: ImageSet) -> dict[str, Any]:
     """Do the part of a process that is not the first: its share of the stages, and nothing of what they leave."""
     steps = run_stages(config, images, lambda *_: None)
     if config.evaluation.oracle:
-        run_oracle(config, images, steps, lambda *_: None)
+        run_oracle(settled(config, steps), images, steps, lambda *_: None)
     return {}
 
 
@@ -118,11 +128,11 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
     where = "there are" if config.data.root is None else f"{config.data.root} has"
     for pool, name in ((images.train_index, "train on"), (images.eval_index, "score")):
         count = len(pool)
-        if count < config.num_clusters:
+        if count < (config.num_clusters or 2):
             fewer = f"use num_clusters={max(2, count // 10)}, or more images" if count >= 2 else "at least 2 are needed"
             raise UserError(
-                f"num_clusters={config.num_clusters}, but {where} only {count} image{'s' * (count != 1)} to {name}: "
-                f"{fewer}"
+                f"num_clusters={config.values['num_clusters']}, but {where} only {count} image{'s' * (count != 1)} to "
+                f"{name}: {fewer}"
             )
 
 
@@ -181,6 +191,7 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step], oracle: St
         neighbours=last(Neighbours),
         pseudo_labels=last(PseudoLabels),
         instances=last(Instances),
+        count=last(ClusterCount),
         oracle=None if oracle is None else _record(oracle),
         features=features,
         method=config.method.name,

@@ -13,7 +13,7 @@ from clusterlab.artifacts import Embeddings, Neighbours, Projection
 from clusterlab.config import BackbonePlan, StagePlan, parse
 from clusterlab.errors import UserError
 from clusterlab.models.backbones.small import Small, SmallSettings
-from clusterlab.pipeline import Given, check_order, run_stage, run_stages, wanted
+from clusterlab.pipeline import Given, check_order, run_stage, run_stages, settled, wanted
 from clusterlab.settings import Settings
 from clusterlab.stage import PartSettings, Stage
 
@@ -258,3 +258,43 @@ def test_settings_refuse_what_is_not_a_number():
     for text in ('{"value": NaN}', '{"value": Infinity}', '{"value": "1"}', "{}", '{"value": 1, "other": 2}'):
         with pytest.raises(ValueError, match="validation error"):
             Number.model_validate_json(text)
+
+
+class MakeGroups(MakeEmbeddings):
+    def run(self):
+        return Embeddings(values=torch.eye(3)[torch.arange(60) % 3])
+
+
+class TakeNumber(MakeNeighbours):
+    def run(self):
+        width = torch.tensor([[self.work.num_clusters]])
+        return Neighbours(train=width, eval=width)
+
+
+def counting(config, *stages):
+    count = config.count.settings.model_copy(update={"largest": 6})
+    return replace(config, num_clusters=None, count=replace(config.count, settings=count), stages=stages)
+
+
+def test_an_unknown_number_of_clusters_is_counted_as_soon_as_there_are_features(config, digit_images):
+    groups, number = plan("embeddings", MakeGroups), plan("neighbours", TakeNumber)
+    steps = run(counting(config, groups, number), digit_images)
+    assert [step.plan.section for step in steps] == ["embeddings", "count", "neighbours"]
+    assert int(steps[-1].load().train) == 3
+    assert settled(counting(config), steps).num_clusters == 3
+    given = run(replace(config, num_clusters=3, stages=(groups, number)), digit_images)
+    assert [(step.key, step.cached) for step in given] == [(step.key, True) for step in steps if step is not steps[1]]
+
+
+def test_stages_before_the_count_reckon_with_the_most_clusters_there_may_be(config, digit_images):
+    class TakeNumberFirst(MakeNeighboursAlone):
+        def run(self):
+            return TakeNumber.run(self)
+
+    steps = run(counting(config, plan("neighbours", TakeNumberFirst), plan("embeddings", MakeGroups)), digit_images)
+    assert int(steps[0].load().train) == 6
+
+
+def test_without_features_nothing_can_be_counted(config):
+    with pytest.raises(UserError, match="num_clusters=auto needs features, which no stage makes: add num_clusters=N"):
+        check_order(counting(config, plan("neighbours", MakeNeighboursAlone)))

@@ -16,7 +16,7 @@ def normalise_over_ranks(network: nn.Module) -> None:
     if ranks.world_size() == 1:
         return
     if any(parameter.is_cuda for parameter in network.parameters()):
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return
     for name, child in network.named_children():
         if isinstance(child, _BatchNorm):

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import Assignments, Baseline, Instances, Neighbours, Projection, PseudoLabels
+from clusterlab.artifacts import Assignments, Baseline, ClusterCount, Instances, Neighbours, Projection, PseudoLabels
 from clusterlab.data.images import ImageSet
 from clusterlab.history import History, read_history
 
@@ -44,6 +44,8 @@ class FinishedRun:
     neighbours: Neighbours | None
     pseudo_labels: PseudoLabels | None
     instances: Instances | None
+    count: ClusterCount | None
+    """What speaks for the number of clusters, where it was not given."""
     oracle: StageRecord | None
     """The student that was started with true labels, where that was asked for."""
     features: str | None

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import Instances, Neighbours, PseudoLabels
+from clusterlab.artifacts import ClusterCount, Instances, Neighbours, PseudoLabels
 from clusterlab.data.images import ImageSet, Labels
 from clusterlab.evaluation.collapse import cluster_health, collapse_warnings
 from clusterlab.evaluation.metrics import score
@@ -19,6 +19,8 @@ from clusterlab.output.words import counted
 
 CLEARLY = 0.005
 """A baseline better by no more than that is as good."""
+NEARLY = 0.02
+"""A silhouette lower by no more than that is nearly as good."""
 
 
 def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
         summary["pixel_baseline"] = {"name": "k-means on pixels", **judged(run.baseline.pixels)}
     if labels is not None and run.neighbours is not None:
         summary["neighbour_purity"] = neighbour_purity(run.neighbours, run.images, labels)
+    if run.neighbours is not None and run.neighbours.recall is not None:
+        summary["neighbour_recall"] = run.neighbours.recall
     if run.pseudo_labels is not None:
         summary["pseudo_labels"] = _pseudo_labels(run.pseudo_labels, run.images, labels)
     if run.oracle is not None and run.oracle.clusters is not None:
@@ -57,6 +61,8 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
             **judged(run.oracle.clusters),
             "seconds": round(run.oracle.seconds, 3),
         }
+    if run.count is not None:
+        summary["cluster_count"] = _cluster_count(run.count)
     if run.instances is not None:
         summary["instance_classes"] = _instance_classes(run.instances, labels, pool)
     summary |= {
@@ -96,6 +102,22 @@ def _pseudo_labels(given: PseudoLabels, images: ImageSet, labels: Labels | None)
         "count": len(labelled),
         "share": len(labelled) / len(images.train_index),
         **_scores(given.labels[labelled], labels, labelled),
+    }
+
+
+def _cluster_count(count: ClusterCount) -> dict[str, Any]:
+    """What was tried, and in words why one number was taken."""
+    best = float(count.silhouette.max())
+    near = [str(k) for k in count.tried[count.silhouette > best - NEARLY].tolist() if k != count.chosen]
+    stability = float(count.stability[count.tried == count.chosen])
+    also = f"; {', '.join(near)} would do nearly as well (within {NEARLY})" if near else ""
+    return {
+        "chosen": count.chosen,
+        "reason": f"Into {count.chosen} clusters the features fall best: their silhouette is {best:.3f}{also}. Found "
+        f"on two halves of the images, these clusters agree by an adjusted Rand index of {stability:.2f}.",
+        "tried": count.tried.tolist(),
+        "silhouette": count.silhouette.tolist(),
+        "stability": count.stability.tolist(),
     }
 
 

@@ -96,6 +96,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             ),
             "pseudo_labels": None,
             "instances": None,
+            "count": None,
             "oracle": None,
             "features": "simclr",
             "method": "scan",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clusterlab.artifacts import Projection, PseudoLabels
+from clusterlab.artifacts import ClusterCount, Projection, PseudoLabels
 from clusterlab.data.images import Labels
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
@@ -73,6 +73,18 @@ def test_the_labels_that_a_student_started_from_are_told(make_run):
     text = re.sub(r"[ \n]+", " ", Page(page_of(replace(run, pseudo_labels=PseudoLabels(given, num_clusters=10)))).text)
     assert "The student started from 45 reliable labels (25.0\u00a0% of the images), of which" in text
     assert "The student started" not in Page(page_of(run)).text
+
+
+def test_a_counted_number_of_clusters_comes_with_its_reasons(make_run):
+    tried = torch.arange(2, 6)
+    count = ClusterCount(tried=tried, silhouette=0.1 * tried, stability=1 - 0.1 * tried, chosen=5)
+    html = page_of(make_run(count=count))
+    assert_inert(html)
+    text = re.sub(r"[ \n]+", " ", Page(html).text)
+    assert "How many clusters Into 5 clusters the features fall best" in text
+    assert "5 clusters: 0.500, chosen" in text
+    assert "2 clusters: 0.200" in text
+    assert "How many clusters" not in Page(page_of(make_run())).text
 
 
 def test_a_row_that_uses_labels_says_so(make_run):

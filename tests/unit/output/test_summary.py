@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from clusterlab.artifacts import Baseline, Instances, Neighbours, PseudoLabels
+from clusterlab.artifacts import Baseline, ClusterCount, Instances, Neighbours, PseudoLabels
 from clusterlab.data.images import Labels
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
@@ -85,6 +85,19 @@ def test_instance_classes_are_counted_and_their_purity_is_that_of_the_scored_ima
     bare = replace(run, instances=instances(predicted), images=replace(run.images, sealed_labels=None))
     assert summary_of(bare)["instance_classes"] == {"count": 3, "used": 2, "transitions": 11}
     assert "instance_classes" not in summary_of(run)
+
+
+def test_what_speaks_for_a_counted_number_of_clusters_is_told(make_run):
+    count = ClusterCount(
+        tried=torch.tensor([8, 9, 10, 11]), silhouette=torch.tensor([0.5, 0.69, 0.7, 0.6]),
+        stability=torch.tensor([0.9, 0.8, 0.75, 0.2]), chosen=10,
+    )  # fmt: skip
+    summary = summary_of(make_run(count=count))
+    assert summary["cluster_count"]["chosen"] == 10
+    assert summary["cluster_count"]["tried"] == [8, 9, 10, 11]
+    assert "0.700; 9 would do nearly as well" in summary["cluster_count"]["reason"]
+    assert "adjusted Rand index of 0.75" in summary["cluster_count"]["reason"]
+    assert "cluster_count" not in summary_of(make_run())
 
 
 def test_the_row_of_a_student_that_was_given_labels_says_so_and_changes_no_other(make_run):
@@ -223,6 +236,13 @@ def test_neighbour_purity_counts_known_pairs_of_the_train_pool(make_run):
     purity = neighbour_purity(Neighbours(train=train, eval=train), images, labels)
     # Same: 0-1, 1-0, 1-5, 2-6, 6-2 twice. Other: 0-2, 5-6, 5-2. Unknown: 2-4, 4-0, 4-1.
     assert purity == pytest.approx(6 / 9)
+
+
+def test_the_recall_of_an_approximate_search_is_told_and_of_an_exact_one_nothing(make_run):
+    run = make_run()
+    assert "neighbour_recall" not in summary_of(run)
+    approximate = replace(run, neighbours=replace(run.neighbours, recall=0.975))
+    assert summary_of(approximate)["neighbour_recall"] == 0.975
 
 
 def test_a_run_without_baseline_and_neighbours_says_nothing_of_them(make_run):
