@@ -7,7 +7,8 @@ the students are from how good the labels are. A seed draws the labels and all e
 the settings of `method=scan data=digits student=NAME`, from a random start: 40 epochs of 50 steps, each with 64 draws
 of labelled images and, except for MixMatch, 192 of all. `supervised` is FixMatch with a weight of 0 for its own term,
 so it has the same network, schedule, average and batches. `selflabel` takes no labels: it starts from what the
-supervised network says.
+supervised network says, and counts what is 90 % sure of itself: of a network of forty labels, far fewer images than of
+SCAN's pass the usual 99 %.
 
 The accuracy is that of the averaged network after the last step, on the images whose labels were not given, of which
 the students saw the pixels.
@@ -30,11 +31,15 @@ from stages import composed, digits, run_alone
 
 LABELS_PER_CLASS = 4
 SUPERVISED = "supervised"
+WORDS = {
+    SUPERVISED: ["student=fixmatch", "student.unlabelled_weight=0"],
+    "selflabel": ["student=selflabel", "student.threshold=0.9"],
+}
 
 
 def train(student: str, seed: int, epochs: int | None, images: ImageSet, inputs: dict[str, Artifact]) -> Assignments:
     """Run the student's stage alone, with the settings of the run in which it would stand."""
-    chosen = ["student=fixmatch", "student.unlabelled_weight=0"] if student == SUPERVISED else [f"student={student}"]
+    chosen = WORDS.get(student, [f"student={student}"])
     words = ["method=scan", "data=digits", "trainer=cpu", f"seed={seed}", *chosen]
     changes = {"init": "random"} | ({} if epochs is None else {"max_epochs": epochs})
     result = run_alone(composed(words, "student", changes), "student", images, inputs)

@@ -1,21 +1,42 @@
-"""Runs a network over every image, un-augmented, where nothing is trained."""
+"""Runs a network over every image, un-augmented, where nothing is trained.
 
+A backbone that stays as it is need not see an image twice: what it once made of every image is a `Rows`, from which
+the heads go on. Results larger than `data.memory_limit` are memory-mapped files in the stage's scratch folder.
+"""
+
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clusterlab.artifacts import Assignments
 from clusterlab.data.datamodule import Pixels
+from clusterlab.errors import UserError
 from clusterlab.models.classifier import Classifier, only_head
 from clusterlab.progress import track
 from clusterlab.stage import Work
 
+GIB = 2**30
 
-@torch.no_grad()
+
+class Rows:
+    """Features by sample index: on the device, or where they are larger than `data.memory_limit`, a batch at a time."""
+
+    def __init__(self, values: Float[Tensor, "n d"], work: Work) -> None:
+        self._device = work.trainer.device
+        fits = 4 * values.numel() <= work.data.memory_limit * GIB
+        self._values = values.float().to(self._device) if fits else values
+
+    def take(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        """Return the features of `index` in its order, float32 on the device."""
+        return self._values[index.to(self._values.device)].to(self._device).float()
+
+
 def over_images(
     network: nn.Module,
     work: Work,
@@ -29,16 +50,64 @@ def over_images(
 
     Returns each of forward's results over all images, in the order of `index`, on the CPU.
     """
-    settings = work.trainer
     plain = work.view("plain")
-    unused = torch.Generator(device=settings.device)
-    batches: list[tuple[Tensor, ...]] = []
+    unused = torch.Generator(device=work.trainer.device)
+
+    def take(part: Int[Tensor, " b"]) -> Float[Tensor, "b c y x"]:
+        return plain(pixels.take(part), unused).contiguous(memory_format=work.trainer.memory_format)
+
+    return in_batches(network, work, index, take=take, forward=forward, title=title)
+
+
+@torch.no_grad()
+def in_batches(
+    network: nn.Module,
+    work: Work,
+    index: Int[Tensor, " n"],
+    *,
+    take: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], tuple[Tensor, ...]],
+    title: str,
+) -> tuple[Shaped[Tensor, "n ..."], ...]:
+    """As `over_images`, for whatever `take` returns of a part of the index."""
+    settings = work.trainer
+    columns: list[Tensor] = []
+    done = 0
     with evaluating(network):
         for part in track(torch.split(index, settings.inference_batch), title):
-            images = plain(pixels.take(part), unused).contiguous(memory_format=settings.memory_format)
+            values = take(part)
             with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.autocast_dtype is not None):
-                batches.append(tuple(result.cpu() for result in forward(images)))
-    return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+                results = forward(values)
+            # Made for all at once: a list of parts that are then put together would need the memory twice.
+            columns = columns or [room(work, (len(index), *some.shape[1:]), some.dtype) for some in results]
+            for column, result in zip(columns, results, strict=True):
+                column[done : done + len(part)] = result.cpu()
+            done += len(part)
+    return tuple(columns)
+
+
+def room(work: Work, shape: tuple[int, ...], dtype: torch.dtype) -> Shaped[Tensor, "..."]:
+    """Return a tensor to be written to, on the CPU: in memory or, beyond `data.memory_limit`, in a file without a name.
+
+    The system writes what lies in the file to the disk when memory is short, and frees it with the tensor.
+
+    Raises:
+        UserError: the disk has no room for it.
+    """
+    numbers = torch.Size(shape).numel()
+    size = numbers * dtype.itemsize
+    if size <= work.data.memory_limit * GIB:
+        return torch.empty(shape, dtype=dtype)
+    with tempfile.NamedTemporaryFile(dir=work.folder) as file:
+        try:
+            # A mapped file that the disk turns out to have no room for would end the process without a word.
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise UserError(
+                f"{work.folder} has no room for {size / GIB:.1f} GiB ({error.strerror}): free some, choose another "
+                "stage_dir=DIR, or raise data.memory_limit if there is as much memory"
+            ) from error
+        return torch.from_file(file.name, shared=True, size=numbers, dtype=dtype).view(shape)
 
 
 @contextmanager
@@ -52,16 +121,22 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
-def assign(network: Classifier, work: Work, pixels: Pixels) -> Assignments:
-    """Return the clusters that the first head of `network` gives every image."""
+def assign(network: Classifier, work: Work, pixels: Pixels, features: Rows | None = None) -> Assignments:
+    """Return the clusters that the first head of `network` gives every image; `features` are those of its backbone."""
+
+    def classify(values: Tensor) -> tuple[Tensor, Tensor]:
+        probs = network.classify(values)[0].softmax(dim=1)
+        return probs, F.normalize(values.float(), dim=1).half()
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = network.backbone(images)
-        probs = network.classify(features)[0].softmax(dim=1)
-        return probs, F.normalize(features.float(), dim=1).half()
+        return classify(network.backbone(images))
 
     everything = torch.arange(len(work.images))
-    probs, embeddings = over_images(network, work, everything, pixels=pixels, forward=forward, title=work.title)
+    if features is None:
+        results = over_images(network, work, everything, pixels=pixels, forward=forward, title=work.title)
+    else:
+        results = in_batches(network, work, everything, take=features.take, forward=classify, title=work.title)
+    probs, embeddings = results
     state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
     return Assignments(
         probs=probs,

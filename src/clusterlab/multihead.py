@@ -8,11 +8,14 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor
 
-from clusterlab.artifacts import Assignments, Encoder
-from clusterlab.inference import assign, over_images
+from clusterlab.artifacts import Assignments, Embeddings, Encoder
+from clusterlab.inference import Rows, assign, over_images, room
 from clusterlab.models.classifier import Classifier, only_head
 from clusterlab.stage import Work
 from clusterlab.training import TrainedSettings, TrainedStage
+
+PART_BYTES = 2**28
+"""Memory of the logits that are computed at once from features, or judged at once."""
 
 
 class MultiHeadSettings(TrainedSettings):
@@ -31,9 +34,19 @@ class MultiHeadStage(TrainedStage):
     uses_num_clusters = True
 
     def __init__(
-        self, *, settings: MultiHeadSettings, work: Work, encoder: Encoder, frozen: bool, hidden: int | None = None
+        self,
+        *,
+        settings: MultiHeadSettings,
+        work: Work,
+        encoder: Encoder,
+        frozen: bool,
+        embeddings: Embeddings | None = None,
+        hidden: int | None = None,
     ) -> None:
-        """With `frozen` the backbone stays as it is, batch norm included, and `features` are computed once."""
+        """With `frozen` the backbone stays as it is, batch norm included, and the heads are trained on `features`.
+
+        They are those of `embeddings`, where it has them; otherwise they are computed once.
+        """
         super().__init__(settings=settings, work=work)
         self.network = Classifier(
             backbone=work.network.build(), clusters=work.num_clusters, heads=settings.num_heads, hidden=hidden
@@ -41,7 +54,8 @@ class MultiHeadStage(TrainedStage):
         self.network.backbone.load_state_dict(encoder.backbone)
         self.network.backbone.requires_grad_(not frozen)
         self.frozen = frozen
-        self.features: Float[Tensor, "n d"] | None = None
+        self.computed = None if embeddings is None else embeddings.features
+        self.features: Rows | None = None
         """Features of every image, un-augmented, where the backbone is frozen."""
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": -1, "head": -1, "network": {}}
 
@@ -50,24 +64,31 @@ class MultiHeadStage(TrainedStage):
         """Return a loss per head by which heads and epochs are compared; labels take no part in it."""
 
     def on_fit_start(self) -> None:
-        """Lightning's hook: with a frozen backbone, compute the features of every image once."""
-        if self.frozen:
-            everything = torch.arange(len(self.work.images))
-            (features,) = over_images(
+        """Lightning's hook: with a frozen backbone, have the features of every image at hand."""
+        if not self.frozen:
+            return
+        if self.computed is None:
+            (self.computed,) = over_images(
                 self.network,
                 self.work,
-                everything,
+                torch.arange(len(self.work.images)),
                 pixels=self.pixels,
                 forward=lambda images: (self.network.backbone(images).float(),),
                 title=self.work.title,
             )
-            self.features = features.to(self.device)
+        self.features = Rows(self.computed, self.work)
 
     @torch.no_grad()
     def plain_logits(self, index: Int[Tensor, " n"]) -> Float[Tensor, "h n k"]:
         """Return the logits of every head for the un-augmented images of `index`, on the CPU."""
         if self.features is not None:
-            return self.network.classify(self.features[index.to(self.device)]).cpu()
+            heads, clusters = len(self.network.heads.weight), self.work.num_clusters
+            logits = room(self.work, (heads, len(index), clusters), torch.float32)
+            rows = max(1, PART_BYTES // (4 * heads * clusters))
+            for start in range(0, len(index), rows):
+                part = index[start : start + rows]
+                logits[:, start : start + rows] = self.network.classify(self.features.take(part)).cpu()
+            return logits
         (logits,) = over_images(
             self.network,
             self.work,
@@ -106,4 +127,9 @@ class MultiHeadStage(TrainedStage):
         chosen = Classifier(backbone=self.network.backbone, clusters=self.work.num_clusters, hidden=heads.hidden)
         chosen.load_state_dict(self.best["network"])
         chosen.to(self.work.trainer.device, memory_format=self.work.trainer.memory_format)  # type: ignore[call-overload]
-        return assign(chosen, self.work, self.pixels)
+        return assign(chosen, self.work, self.pixels, self.features)
+
+
+def some_heads(logits: Float[Tensor, "h n k"]) -> tuple[Float[Tensor, "g n k"], ...]:
+    """Split logits into groups of heads that can be judged at once: all of them, unless there are very many images."""
+    return torch.split(logits, max(1, PART_BYTES // max(1, 4 * logits[0].numel())))

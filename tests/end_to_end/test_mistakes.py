@@ -50,9 +50,16 @@ from clusterlab.__main__ import main
         (["method=asd", "triggers.sampler=neighbours", "triggers.labels=forced"], ["triggers.labels=prototype"]),
         (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
         (["data.protocol=split"], ["protocol"]),
+        (["seed=0,1"], ["seed=0,1 has several values", "write -m before it"]),
+        (["-m", "hed.entropy_weight=1,2"], ["hed is not a setting", "did you mean head?"]),
+        (["-m", "method=scan,scam"], ["method=scam is not known", "did you mean scan?", "in job 2: method=scam"]),
+        (["-m", "method=scan,asd", "head.entropy_weight=2"], ["head.entropy_weight is not a setting", "in job 2"]),
+        (["-m", "seed=0,1,0"], ["seed has the value 0 more than once"]),
+        (["-m", "head.entropy_weight=interval(1,2)"], ["add hydra/sweeper=optuna"]),
+        (["-m", "seed=0,1", "hydra/launcher=joblob"], ["hydra/launcher=joblob is not known", "did you mean joblib?"]),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_two(words, said, mistake):
+def test_a_mistake_is_one_line_and_exit_code_two(words, said, mistake, tmp_path):
     import torch
 
     if words == ["trainer=gpu"] and torch.cuda.is_available():
@@ -62,6 +69,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(words, said, mistake):
     assert (code, len(lines)) == (2, 1), output
     assert "Traceback" not in output
     assert all(part in lines[0] for part in said), lines[0]
+    assert not list(tmp_path.glob("outputs/sweeps/*"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from command_line import FEATURES, SHORT, SMALL, Command
 
-KMEANS = (*SHORT, *FEATURES[:2], "method=kmeans")
+KMEANS = (*(word for word in SHORT if not word.startswith("student.")), *FEATURES[:2], "method=kmeans")
 TWO = "trainer.devices=2"
 
 
@@ -56,20 +56,20 @@ def test_a_method_runs_in_two_processes(tmp_path, method):
     assert not (outcome(tmp_path, method) / "processes").exists()
 
 
-@pytest.fixture(scope="module")
-def one_process(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("one")
-    Command(folder)(*SMALL["scan"], "trainer.precision=32-true")
-    return folder
-
-
-def test_two_processes_find_the_clusters_of_one(tmp_path, one_process):
-    Command(tmp_path)(*SMALL["scan"], TWO, "trainer.precision=32-true")
-    tables = [pd.read_csv(outcome(folder, "scan") / "assignments.csv") for folder in (tmp_path, one_process)]
-    assert (tables[0]["cluster"] == tables[1]["cluster"]).mean() > 0.99
-    assert (tables[0]["confidence"] - tables[1]["confidence"]).abs().max() < 0.01
-    keys = [{path.name for path in (folder / "outputs" / "stages").glob("*-*-*")} for folder in (tmp_path, one_process)]
-    assert keys[0] == keys[1], "the number of processes is in a key"
+def test_two_processes_lose_what_one_loses_and_leave_the_same_keys(tmp_path):
+    runs = {}
+    for name, words in {"one": (), "two": (TWO,)}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        Command(folder)(*SMALL["scan"], *words, "trainer.precision=32-true")
+        rows = pd.read_csv(outcome(folder, "scan") / "history.csv").set_index(["stage", "epoch", "metric"])["value"]
+        runs[name] = rows, {path.name for path in (folder / "outputs" / "stages").glob("*-*-*")}
+    # Not the student: which of the barely trained clusters it is sure of hangs on the last digit.
+    for stage in ("features", "head"):
+        alone, together = (run[0][stage].xs("loss", level="metric") for run in runs.values())
+        assert len(alone) == 3
+        assert (alone - together).abs().max() < 1e-3
+    assert runs["one"][1] == runs["two"][1], "the number of processes is in a key"
 
 
 @pytest.fixture(scope="module")

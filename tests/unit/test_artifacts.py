@@ -1,9 +1,19 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from clusterlab.artifacts import Assignments, DamagedArtifactError, Encoder, Neighbours, key_of, load, save
+from clusterlab.artifacts import (
+    Assignments,
+    DamagedArtifactError,
+    Embeddings,
+    Encoder,
+    Neighbours,
+    key_of,
+    load,
+    save,
+)
 
 
 def assignments():
@@ -80,3 +90,31 @@ def test_the_description_is_plain_json(tmp_path):
     save(neighbours, tmp_path / "a", about={"key": "x"}, files={})
     about = json.loads((tmp_path / "a" / "artifact.json").read_text())
     assert (about["type"], about["key"]) == ("Neighbours", "x")
+
+
+def test_parts_of_larger_tensors_and_turned_ones_are_saved_as_they_are(tmp_path):
+    large = torch.rand(6, 4)
+    saved = Embeddings(values=large[1:5], features=large[:4].T)
+    save(saved, tmp_path / "a", about={}, files={})
+    loaded, _ = load(tmp_path / "a")
+    assert isinstance(loaded, Embeddings)
+    assert torch.equal(loaded.values, saved.values)
+    assert torch.equal(loaded.features, saved.features)
+
+
+def test_embeddings_are_neither_copied_when_saved_nor_read_whole_when_loaded(tmp_path):
+    count, size = 2**14, 2**11
+    values = torch.from_file(str(tmp_path / "values"), shared=True, size=count * size, dtype=torch.float16)
+    values.view(count, size)[7] = torch.arange(size).half()
+    before = anonymous_memory()
+    save(Embeddings(values=values.view(count, size)), tmp_path / "a", about={}, files={})
+    loaded, _ = load(tmp_path / "a")
+    assert isinstance(loaded, Embeddings)
+    assert loaded.features is None
+    assert torch.equal(loaded.values[7], torch.arange(size).half())
+    assert anonymous_memory() - before < values.nbytes / 4
+
+
+def anonymous_memory() -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])

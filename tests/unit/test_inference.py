@@ -1,8 +1,13 @@
+import os
+from dataclasses import replace
+
+import pytest
 import torch
 from torch.nn import functional as F
 
 from clusterlab.data.datamodule import Pixels
-from clusterlab.inference import assign, evaluating, network_of
+from clusterlab.errors import UserError
+from clusterlab.inference import Rows, assign, evaluating, network_of, over_images, room
 from clusterlab.models.classifier import Classifier
 
 
@@ -46,3 +51,81 @@ def test_a_network_is_put_back_into_the_mode_that_it_was_in(work):
             assert not any(module.training for module in made.modules())
         assert made.training == mode
         assert made.backbone.training == mode
+
+
+def limited(work, gib):
+    return replace(work, data=work.data.model_copy(update={"memory_limit": gib}))
+
+
+def features_of(made, work, pixels, index):
+    def forward(images):
+        return made.backbone(images), images.amax(dim=(1, 2, 3))
+
+    return over_images(made, work, index, pixels=pixels, forward=forward, title="stage")
+
+
+def test_results_come_in_the_order_of_the_index_whatever_the_batch(work):
+    made, pixels = network(work), Pixels(work.images, torch.device("cpu"))
+    index = torch.randperm(60, generator=torch.Generator().manual_seed(0))[:37]
+    features, brightest = features_of(made, work, pixels, index)
+    with torch.no_grad():
+        images = work.view("plain")(pixels.take(index), torch.Generator())
+        torch.testing.assert_close(features, made.eval().backbone(images))
+    assert torch.equal(brightest, images.amax(dim=(1, 2, 3)))
+
+
+def test_what_is_larger_than_the_memory_limit_lies_in_a_file_that_goes_with_it(work):
+    made, pixels = network(work), Pixels(work.images, torch.device("cpu"))
+    inside = features_of(made, work, pixels, torch.arange(60))
+    outside = features_of(made, limited(work, 1e-9), pixels, torch.arange(60))
+    assert all(torch.equal(one, other) for one, other in zip(inside, outside, strict=True))
+    assert [str(work.folder) in mapped_files(values) for values in (*inside, *outside)] == [False] * 2 + [True] * 2
+    assert list(work.folder.iterdir()) == []
+
+
+def mapped_files(values):
+    """The line of the process's memory map in which the values lie."""
+    place = values.untyped_storage().data_ptr()
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            start, end = (int(word, 16) for word in line.split()[0].split("-"))
+            if start <= place < end:
+                return line
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [(torch.float16, (7, 3)), (torch.int64, (5,)), (torch.float32, (2, 3, 4))])
+def test_room_beyond_the_limit_is_written_to_like_any_other(work, dtype, shape):
+    values = torch.arange(torch.Size(shape).numel()).view(shape).to(dtype)
+    for gib in (1.0, 1e-9):
+        made = room(limited(work, gib), shape, dtype)
+        made[...] = values
+        assert torch.equal(made, values)
+
+
+def test_a_full_disk_is_one_line_and_not_the_end_of_the_process(work, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"has no room for 0.0 GiB \(No space left on device\): free some"):
+        room(limited(work, 1e-9), (10,), torch.float32)
+
+
+@pytest.mark.parametrize("gib", [1.0, 1e-9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_rows_are_taken_by_sample_index_as_float32(work, gib, dtype):
+    values = torch.rand(60, 5).to(dtype)
+    index = torch.tensor([3, 59, 3])
+    taken = Rows(values, limited(work, gib)).take(index)
+    assert taken.dtype == torch.float32
+    assert torch.equal(taken, values[index].float())
+
+
+@pytest.mark.parametrize("changes", [{}, {"hidden": 5}, {"normalise": True}])
+def test_assignments_from_features_are_those_from_images(work, changes):
+    made, pixels = network(work, **changes), Pixels(work.images, torch.device("cpu"))
+    features, _ = features_of(made, work, pixels, torch.arange(60))
+    found, wanted = assign(made, work, pixels, Rows(features, work)), assign(made, work, pixels)
+    assert torch.equal(found.probs, wanted.probs)
+    assert torch.equal(found.embeddings, wanted.embeddings)

@@ -12,7 +12,9 @@ ROWS = {
         "cifar100_20", "all", 20, "resnet34", "stl", 32, 12_800, 1000, 100, 10_000, 16, 0.99, (8, (1, 2, 2)),
     ),
     "spice_imagenet10": ("imagenet10", "all", 10, "resnet34", "imagenet", 224, None, 5000, 100, 5000, 32, 0.9, None),
-    "spice_imagenet_dogs": ("imagenet_dogs", "all", 15, "resnet34", "imagenet", 224, None, 3000, 100, 8000, 32, 0.9, None),
+    "spice_imagenet_dogs": (
+        "imagenet_dogs", "all", 15, "resnet34", "imagenet", 224, None, 3000, 100, 8000, 32, 0.9, None
+    ),
     "spice_tiny_imagenet": ("tiny_imagenet", "all", 200, "resnet34", "stl", 64, None, 1000, 100, 20_000, 21, 0.9, None),
 }  # fmt: skip
 

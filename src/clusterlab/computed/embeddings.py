@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
 from clusterlab.artifacts import Embeddings, Encoder
 from clusterlab.data.datamodule import Pixels
-from clusterlab.inference import over_images
+from clusterlab.errors import UserError
+from clusterlab.inference import GIB, over_images
 from clusterlab.models.projection import Projection
 from clusterlab.stage import PartSettings, Stage, Work
 
@@ -18,6 +21,8 @@ class EmbeddingsSettings(PartSettings):
     """`layer`: the projection (SCAN with SimCLR) or the backbone's features (SCAN with MoCo, SPICE)."""
 
     layer: Literal["projection", "backbone"]
+    float32_limit: NonNegativeFloat
+    """GiB up to which embeddings are kept in float32; more are kept in float16."""
 
 
 class EmbedImages(Stage):
@@ -35,24 +40,49 @@ class EmbedImages(Stage):
         self.encoder = encoder
 
     def run(self) -> Embeddings:
-        """Return L2-normalised embeddings, float32."""
+        """Return L2-normalised embeddings and, where they are the backbone's, its features."""
         work = self.work
-        network = torch.nn.ModuleDict({"backbone": work.network.build()})
-        network["backbone"].load_state_dict(self.encoder.backbone)
-        if self.settings.layer == "projection":
-            outputs = self.encoder.projection["layers.2.weight"].shape[0]
-            inputs = self.encoder.projection["layers.0.weight"].shape[1]
-            network["projection"] = Projection(inputs=inputs, outputs=outputs)
-            network["projection"].load_state_dict(self.encoder.projection)
+        backbone = work.network.build()
+        backbone.load_state_dict(self.encoder.backbone)
+        network = torch.nn.ModuleDict({"backbone": backbone})
+        projected = self.settings.layer == "projection"
+        if projected:
+            network["projection"] = self._projection()
         network.to(work.trainer.device, memory_format=work.trainer.memory_format)  # type: ignore[call-overload]
+        dtype = self._dtype(len(self.encoder.projection["layers.2.weight"]) if projected else backbone.feature_dim)
 
-        def forward(images: Tensor) -> tuple[Tensor]:
+        def forward(images: Tensor) -> tuple[Tensor, ...]:
             features: Tensor = network["backbone"](images)
-            if "projection" in network:
-                features = network["projection"](features)
-            return (F.normalize(features.float(), dim=1),)
+            if projected:
+                return (F.normalize(network["projection"](features).float(), dim=1).to(dtype),)
+            return F.normalize(features.float(), dim=1).to(dtype), _rounded(features, dtype)
 
         everything = torch.arange(len(work.images))
         pixels = Pixels(work.images, work.trainer.device)
-        (values,) = over_images(network, work, everything, pixels=pixels, forward=forward, title=work.title)
-        return Embeddings(values=values)
+        made = over_images(network, work, everything, pixels=pixels, forward=forward, title=work.title)
+        return Embeddings(values=made[0], features=made[1] if len(made) > 1 else None)
+
+    def _projection(self) -> Projection:
+        state = self.encoder.projection
+        if not state:
+            raise UserError(
+                "embeddings.layer=projection, but these features have no projection: use embeddings.layer=backbone"
+            )
+        outputs, inputs = state["layers.2.weight"].shape[0], state["layers.0.weight"].shape[1]
+        projection = Projection(inputs=inputs, outputs=outputs)
+        projection.load_state_dict(state)
+        return projection
+
+    def _dtype(self, size: int) -> torch.dtype:
+        """Return what embeddings of so many numbers per image are kept in."""
+        fits = 4 * size * len(self.work.images) <= self.settings.float32_limit * GIB
+        return torch.float32 if fits else torch.float16
+
+
+def _rounded(features: Float[Tensor, "b d"], dtype: torch.dtype) -> Float[Tensor, "b d"]:
+    rounded = features.to(dtype)
+    if dtype is torch.float16 and not bool(rounded.isfinite().all()):
+        raise UserError(
+            "features of this network are too large for float16: add embeddings.float32_limit=GIB, as many as they need"
+        )
+    return rounded

@@ -1,19 +1,25 @@
 """The shared datamodule: batches of sample indices, and the pixels behind them.
 
 A batch is a tensor of sample indices and nothing else, so there is no field in which a label could travel. Pixels are
-taken by index: from one uint8 tensor on the training device, or from the memory map where the images are too large.
+taken by index: from one uint8 tensor on the training device, or from the disk where the images are too large. Then
+those of the next batch are read while a step runs: the sampler knows what comes, and announces it to the pixels of the
+module that is trained.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from clusterlab import ranks
 from clusterlab.data.images import ImageSet
+from clusterlab.data.prefetch import MappedRows, Prefetch
 from clusterlab.rng import generator_for
 
 
@@ -22,15 +28,43 @@ class Pixels:
 
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         self._device = device
-        self._mapped = images.pixels if not images.in_memory else None
-        self._resident = torch.from_numpy(images.pixels).to(device) if images.in_memory else None
+        if isinstance(images.pixels, np.memmap):
+            self._rows = MappedRows(images.pixels)
+            self._ahead = Prefetch(self._rows, pinned=device.type == "cuda")
+            self._resident = None
+        else:
+            self._resident = torch.from_numpy(images.pixels).to(device)
 
     def take(self, index: Int[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
-        """Return the images of `index` in its order."""
+        """Return the images of `index` in its order.
+
+        Raises:
+            OSError: they cannot be read from the disk.
+        """
         if self._resident is not None:
             return self._resident[index.to(self._device)]
-        assert self._mapped is not None
-        return torch.from_numpy(self._mapped[index.cpu().numpy()]).to(self._device, non_blocking=True)
+        rows = index.cpu().numpy()
+        if (ahead := self._ahead.images(rows)) is not None:
+            # A copy, on the CPU too: the same images may be asked for again.
+            return ahead.to(self._device, non_blocking=True, copy=True)
+        images = torch.empty((len(rows), *self._rows.shape), dtype=torch.uint8)
+        self._rows.read(rows, images.numpy())
+        return images.to(self._device)
+
+    def announce(self, index: Int[Tensor, " b"]) -> None:
+        """Say that the images of `index` are those of the batch after the one announced last.
+
+        What `take` returns does not depend on it. Under several processes each reads its share.
+        """
+        if self._resident is None:
+            self._ahead.announce(index[ranks.share(len(index))].cpu().numpy())
+
+
+@runtime_checkable
+class HasPixels(Protocol):
+    """A module that takes its images from `pixels`, as every trained stage does."""
+
+    pixels: Pixels
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -84,6 +118,31 @@ class DrawnBatches(EpochBatches):
         return torch.randint(self.size, (self.steps * self.batch_size,), generator=generator)
 
 
+class _Announced(Sampler[list[int]]):
+    """The batches of a sampler, each announced when the one before it is handed out."""
+
+    def __init__(self, batches: EpochBatches, announce: Callable[[list[int]], None]) -> None:
+        self.batches = batches
+        self.announce = announce
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this at the start of each epoch."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        current: list[int] | None = None
+        for following in self.batches:
+            self.announce(following)
+            if current is not None:
+                yield current
+            current = following
+        if current is not None:
+            yield current
+
+
 class _Pool(Dataset[Tensor]):
     """The sample indices of a pool; takes a whole batch of positions at once."""
 
@@ -104,4 +163,9 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return batches of sample indices (int64, b)."""
-        return DataLoader(self.pool, sampler=self.batches, batch_size=None)
+        trained = self.trainer.lightning_module if self.trainer is not None else None
+        batches: Sampler[list[int]] = self.batches
+        if isinstance(trained, HasPixels):
+            pixels = trained.pixels
+            batches = _Announced(self.batches, lambda positions: pixels.announce(self.pool[positions]))
+        return DataLoader(self.pool, sampler=batches, batch_size=None)

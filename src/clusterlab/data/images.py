@@ -33,7 +33,7 @@ class ImageSet:
     pixels: npt.NDArray[np.uint8]
     """uint8, n × c × y × x, c is 1 or 3; an array in memory or a read-only memory map."""
     ids: tuple[str, ...]
-    """Path below the root with '/' between its parts, or the index as text; unique."""
+    """Path below the root with '/' between its parts, or the index as text; unique. A million take about 90 MB."""
     splits: tuple[Split, ...]
     """The split each sample belongs to, as the source has it."""
     protocol: Protocol

@@ -72,8 +72,9 @@ def existing_root(settings: SourceSettings, holds: str) -> Path:
 def _labels(originals: Originals, ids: Sequence[str]) -> Labels | None:
     if originals.labels is None:
         return None
-    position = {name: i for i, name in enumerate(originals.ids)}
-    rows = np.array([position[name] for name in ids])
+    # Both are in the same order, and a dictionary of all ids would take more memory than they do.
+    known = enumerate(originals.ids)
+    rows = np.fromiter((next(i for i, name in known if name == wanted) for wanted in ids), dtype=np.int64)
     return Labels(values=originals.labels.values[rows], names=originals.labels.names)
 
 

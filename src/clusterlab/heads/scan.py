@@ -13,9 +13,10 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from clusterlab.artifacts import Encoder, Neighbours
+from clusterlab import ranks
+from clusterlab.artifacts import Embeddings, Encoder, Neighbours
 from clusterlab.data.views import Family
-from clusterlab.multihead import MultiHeadSettings, MultiHeadStage
+from clusterlab.multihead import MultiHeadSettings, MultiHeadStage, some_heads
 from clusterlab.stage import PartSettings, Work
 
 SMALLEST_SHARE = 1e-8
@@ -89,11 +90,21 @@ class Scan(MultiHeadStage):
     """Cluster heads on the feature model, trained on pairs of an image and one of its neighbours."""
 
     Settings: ClassVar[type[PartSettings]] = ScanSettings
-    consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder, "neighbours": Neighbours}
+    consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder, "neighbours": Neighbours, "embeddings": Embeddings}
+    optional = frozenset({"embeddings"})
     candidates: Tensor
 
-    def __init__(self, *, settings: ScanSettings, work: Work, encoder: Encoder, neighbours: Neighbours) -> None:
-        super().__init__(settings=settings, work=work, encoder=encoder, frozen=settings.update == "heads")
+    def __init__(
+        self,
+        *,
+        settings: ScanSettings,
+        work: Work,
+        encoder: Encoder,
+        neighbours: Neighbours,
+        embeddings: Embeddings | None = None,
+    ) -> None:
+        frozen = settings.update == "heads"
+        super().__init__(settings=settings, work=work, encoder=encoder, frozen=frozen, embeddings=embeddings)
         self.settings = settings
         table = candidate_table(neighbours.train, work.images.train_index, len(work.images))
         self.register_buffer("candidates", table, persistent=False)
@@ -121,14 +132,15 @@ class Scan(MultiHeadStage):
 
     def selection_losses(self) -> Float[Tensor, " h"]:
         """Return `selection_loss` of every head over the scored images."""
-        probs = self.plain_logits(self.work.images.eval_index).softmax(-1)
-        return selection_loss(probs, self.eval_neighbours).total
+        logits = self.plain_logits(self.work.images.eval_index)
+        judged = [selection_loss(some.softmax(-1), self.eval_neighbours).total for some in some_heads(logits)]
+        return torch.cat(judged)
 
     def _logits(self, index: Tensor, role: str) -> Tensor:
         if self.features is not None:
-            return self.network.classify(self.features[index])
-        logits: Tensor = self.network(self.look(self.augment, index, role))
-        return logits
+            return self.network.classify(self.features.take(index))
+        own = self.network(self.look(self.augment, index, role))
+        return ranks.gather(own, len(index), dim=1)
 
 
 def candidate_table(

@@ -23,12 +23,14 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from clusterlab import ranks
 from clusterlab.artifacts import Embeddings, Encoder
-from clusterlab.data.views import Family, View
+from clusterlab.data.views import Family, Plain, View
 from clusterlab.errors import UserError
 from clusterlab.inference import evaluating
-from clusterlab.multihead import MultiHeadSettings, MultiHeadStage
+from clusterlab.multihead import MultiHeadSettings, MultiHeadStage, some_heads
 from clusterlab.prototype_labels import PrototypeLabels, prototype_counts, prototype_labels
+from clusterlab.rng import ShareOfDraws
 from clusterlab.settings import Settings
 from clusterlab.stage import PartSettings, Work
 
@@ -115,7 +117,12 @@ class Spice(MultiHeadStage):
 
     def __init__(self, *, settings: SpiceSettings, work: Work, encoder: Encoder, embeddings: Embeddings) -> None:
         super().__init__(
-            settings=settings, work=work, encoder=encoder, frozen=settings.freeze_bn, hidden=settings.hidden_dim
+            settings=settings,
+            work=work,
+            encoder=encoder,
+            frozen=settings.freeze_bn,
+            embeddings=embeddings,
+            hidden=settings.hidden_dim,
         )
         self.automatic_optimization = False
         self.settings = settings
@@ -132,7 +139,8 @@ class Spice(MultiHeadStage):
         if self.settings.freeze_bn:
             inputs = self.encode(index, self.train_view, "train")
         else:
-            inputs = torch.cat(list(self.views(index, self.train_view, "train")))
+            parts = zip(self.parts(index), self.views(index, self.train_view, "train"), strict=True)
+            inputs = torch.cat([ranks.gather(images, len(part)) for part, images in parts])
         for step in self.minibatches(found):
             self.train_on(inputs, step)
         self.observe(distinct=_distinct_share(found.rows, len(index)))
@@ -152,7 +160,9 @@ class Spice(MultiHeadStage):
         values = inputs[step.rows]
         if not self.settings.freeze_bn:
             with torch.no_grad():
-                values = self.network.backbone(values.flatten(0, 1)).unflatten(0, step.rows.shape)
+                images = values.flatten(0, 1)
+                own = self.network.backbone(images[ranks.share(len(images))])
+                values = ranks.gather(own, len(images)).view(*step.rows.shape, -1)
         losses = spice_loss(self.network.classify(values), step.labels, double_softmax=self.settings.double_softmax)
         optimiser = self.optimizers()
         assert isinstance(optimiser, LightningOptimizer)
@@ -163,22 +173,31 @@ class Spice(MultiHeadStage):
 
     @torch.no_grad()
     def encode(self, index: Int[Tensor, " m"], view: View, role: str) -> Float[Tensor, "m d"]:
-        """Return the features of one view of each image, batch norm in eval mode."""
+        """Return the features of one view of each image, batch norm in eval mode; plain ones are there already."""
+        if self.features is not None and isinstance(view, Plain):
+            return self.features.take(index)
         backbone = self.network.backbone
         with evaluating(backbone):
-            return torch.cat([backbone(images).float() for images in self.views(index, view, role)])
+            parts = zip(self.parts(index), self.views(index, view, role), strict=True)
+            return torch.cat([ranks.gather(backbone(images).float(), len(part)) for part, images in parts])
 
-    def views(self, index: Int[Tensor, " m"], view: View, role: str) -> Iterator[Float[Tensor, "b c y x"]]:
-        """Yield one view of each image, a part at a time."""
-        generator = self.draws(role)
-        for part in torch.split(index, self.settings.view_batch_size):
-            images = view(self.pixels.take(part), generator)
-            yield images.contiguous(memory_format=self.work.trainer.memory_format)
+    def parts(self, index: Int[Tensor, " m"]) -> tuple[Int[Tensor, " b"], ...]:
+        """Return `index` in parts that are augmented and encoded at a time."""
+        return torch.split(index, self.settings.view_batch_size)
+
+    def views(self, index: Int[Tensor, " m"], view: View, role: str) -> Iterator[Float[Tensor, "s c y x"]]:
+        """Yield one view of each image, this process's share of each of the `parts`."""
+        draws = ShareOfDraws(self.draws(role))
+        for part in self.parts(index):
+            yield self.seen(view, part, ranks.share(len(part)), draws)
 
     def selection_losses(self) -> Float[Tensor, " h"]:
         """Return the loss of every head on its own pseudo-labels, over all images of the train pool."""
         pool = self.work.images.train_index
         logits = self.plain_logits(pool)
+        return torch.cat([self._judged(some, pool) for some in some_heads(logits)])
+
+    def _judged(self, logits: Float[Tensor, "h m k"], pool: Int[Tensor, " m"]) -> Float[Tensor, " h"]:
         found = self.label(logits, pool, ratio=1.0)
         heads = torch.arange(len(logits))[:, None]
         return spice_loss(logits[heads, found.rows], found.labels, double_softmax=self.settings.double_softmax)
@@ -187,7 +206,7 @@ class Spice(MultiHeadStage):
         """Return the prototype labels of every head; positions are those in `index`."""
         return prototype_labels(
             logits.softmax(-1),
-            self.embeddings[index.to(self.embeddings.device)].to(logits.device),
+            self.embeddings[index.to(self.embeddings.device)].to(logits.device).float(),
             centre_ratio=self.settings.centre_ratio,
             ratio=ratio,
             overlap=self.settings.overlap,

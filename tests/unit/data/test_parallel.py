@@ -1,52 +1,60 @@
 import threading
 import time
+from collections.abc import Iterator
+from itertools import count
 
-import numpy as np
 import pytest
 
-from clusterlab.data.decode import UnreadableImageError
-from clusterlab.data.parallel import CHUNK, MOST_THREADS, InOrder
+from clusterlab.data.parallel import MOST_THREADS, in_threads, usable_threads
 
 
-def image(i: int) -> np.ndarray:
-    return np.full((1, 1, 1), i % 256, dtype=np.uint8)
+def decoders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
-def test_results_come_in_the_order_of_the_positions_however_long_each_takes():
-    def slow_for_even(i: int) -> np.ndarray:
-        time.sleep(0.01 * (i % (2 * CHUNK) == 0))
-        return image(i)
+def test_every_thread_runs_the_loop_and_all_results_are_handed_on():
+    together = threading.Barrier(3, timeout=10)
 
-    positions = list(range(250, 0, -1))
-    assert [int(r[0, 0, 0]) for r in InOrder(slow_for_even, positions)] == positions
+    def loop(_: threading.Event) -> Iterator[int]:
+        together.wait()  # passes only with three threads at once
+        yield from range(100)
 
-
-def test_an_unreadable_image_is_a_result_and_other_errors_are_raised():
-    def read(i: int) -> np.ndarray:
-        if i == 1:
-            raise UnreadableImageError("torn")
-        if i == 3:
-            raise RuntimeError("a defect")
-        return image(i)
-
-    first, torn, third = InOrder(read, [0, 1, 2])
-    assert isinstance(torn, UnreadableImageError)
-    assert (int(first[0, 0, 0]), str(torn), int(third[0, 0, 0])) == (0, "torn", 2)
-    with pytest.raises(RuntimeError, match="a defect"):
-        list(InOrder(read, [2, 3]))
+    assert sorted(in_threads(loop, 3)) == sorted([*range(100)] * 3)
+    assert decoders() == []
 
 
-def test_only_a_few_results_wait_for_a_slow_taker():
-    read = threading.Semaphore(0)
-    results = iter(InOrder(lambda i: (read.release(), image(i))[1], range(100_000)))
-    next(results)
-    time.sleep(0.2)
-    started = 0
-    while read.acquire(blocking=False):
-        started += 1
+def test_an_error_of_one_thread_ends_the_others_and_is_raised_here():
+    first = threading.Lock()
+
+    def loop(stop: threading.Event) -> Iterator[int]:
+        if first.acquire(blocking=False):
+            raise ZeroDivisionError("a defect")
+        while not stop.is_set():
+            time.sleep(0.01)
+        yield 1
+
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        list(in_threads(loop, 3))
+    assert decoders() == []
+
+
+def test_a_caller_that_stops_taking_ends_the_threads():
+    def endless(stop: threading.Event) -> Iterator[int]:
+        for number in count():
+            if stop.is_set():
+                return
+            time.sleep(0.001)
+            yield number
+
+    results = in_threads(endless, 2)
+    assert next(results) == 0
+    assert len(decoders()) == 2
     results.close()
-    assert started <= CHUNK * (2 * MOST_THREADS + 1)
+    assert decoders() == []
 
 
-def test_nothing_to_read_gives_nothing():
-    assert (len(InOrder(image, [])), list(InOrder(image, []))) == (0, [])
+def test_there_is_a_thread_for_every_core_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2, 5})
+    assert usable_threads() == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    assert usable_threads() == MOST_THREADS

@@ -1,50 +1,23 @@
 import errno
-import json
 import logging
-import threading
-import time
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from film import Film
 
-from clusterlab.data.decode import UnreadableImageError
-from clusterlab.data.originals import Originals, split_sizes
-from clusterlab.data.store import MANIFEST, PIXELS, Stored, decode_once
+from clusterlab.data.originals import split_sizes
+from clusterlab.data.store import Stored, decode_once
+from clusterlab.data.store_build import PIXELS
+from clusterlab.data.store_manifest import MANIFEST
 from clusterlab.errors import UserError
 
 NUM = 100
 MAPPED = 1e-9
 """GiB: everything is larger."""
-
-
-class Film:
-    """Originals whose images are made up, and how many were read."""
-
-    def __init__(self, *, broken: tuple[int, ...] = (), size: int = 4, edition: int = 0) -> None:
-        self.reads = 0
-        self.broken = broken
-        self.size = size
-        self.originals = Originals(
-            where="film",
-            ids=tuple(f"frame {i}" for i in range(NUM)),
-            splits=split_sizes(train=NUM - 20, test=20),
-            split_rule="",
-            stamps=tuple((i, edition) for i in range(NUM)),
-            shape=(3, size, size),
-            read=self.read,
-            labels=None,
-        )
-
-    def pixels(self, i: int) -> np.ndarray:
-        return np.random.default_rng(i).integers(0, 256, (3, self.size, self.size), dtype=np.uint8)
-
-    def read(self, i: int) -> np.ndarray:
-        self.reads += 1
-        if i in self.broken:
-            raise UnreadableImageError("torn")
-        return self.pixels(i)
 
 
 Load = Callable[..., Stored]
@@ -60,8 +33,12 @@ def store(tmp_path: Path) -> Load:
     return load
 
 
+def folders(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "stages").iterdir() if path.is_dir()]
+
+
 def the_store(tmp_path: Path) -> Path:
-    (folder,) = (path for path in (tmp_path / "stages").iterdir() if path.is_dir())
+    (folder,) = folders(tmp_path)
     return folder
 
 
@@ -114,14 +91,14 @@ def test_unreadable_images_leave_no_gap_and_are_listed(store: Load):
 def test_if_no_image_can_be_read_the_first_is_named_and_nothing_is_left(tmp_path: Path, store: Load):
     with pytest.raises(UserError, match=r"none of the 100 images of film can be read.*frame 0: torn"):
         store(Film(broken=tuple(range(NUM))))
-    assert [path for path in (tmp_path / "stages").iterdir() if path.is_dir()] == []
+    assert folders(tmp_path) == []
 
 
 def test_another_stamp_size_or_selection_is_another_store(tmp_path: Path, store: Load):
     for film, chosen in ((Film(), None), (Film(edition=1), None), (Film(size=5), None), (Film(), range(50))):
         store(film, chosen)
         assert film.reads == len(chosen or range(NUM))
-    assert len([path for path in (tmp_path / "stages").iterdir() if path.is_dir()]) == 4
+    assert len(folders(tmp_path)) == 4
 
 
 def test_the_fingerprint_follows_ids_splits_and_pixels_and_not_the_stamps(store: Load):
@@ -154,24 +131,34 @@ def remove_the_pixels(folder: Path) -> None:
 
 
 def cut_the_manifest(folder: Path) -> None:
-    (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:-10])
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:-10])
+
+
+def flip_a_bit_of_the_manifest(folder: Path) -> None:
+    content = bytearray((folder / MANIFEST).read_bytes())
+    content[200] ^= 1
+    (folder / MANIFEST).write_bytes(content)
+
+
+def empty_the_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"")
 
 
 def rename_an_image(folder: Path) -> None:
-    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace("frame 7", "frame 8", 1))
+    table = pq.read_table(folder / MANIFEST)
+    names = ["another", *table["id"].to_pylist()[1:]]
+    pq.write_table(table.set_column(0, table.schema.field(0), [names]), folder / MANIFEST)
 
 
 def forget_the_ids(folder: Path) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["ids"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    pq.write_table(pq.read_table(folder / MANIFEST).drop_columns("id"), folder / MANIFEST)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         *(flip_a_pixel, cut_the_pixels, add_to_the_pixels, remove_the_pixels),
-        *(cut_the_manifest, rename_an_image, forget_the_ids),
+        *(cut_the_manifest, flip_a_bit_of_the_manifest, empty_the_manifest, rename_an_image, forget_the_ids),
     ],
 )
 @pytest.mark.parametrize("memory_limit", [1.0, MAPPED], ids=["in memory", "mapped"])
@@ -188,55 +175,24 @@ def test_a_damaged_store_is_noticed_and_made_again(tmp_path: Path, store: Load, 
     assert "\n" not in warning.getMessage()
 
 
-def test_what_a_killed_job_left_half_written_does_not_count(tmp_path: Path, store: Load):
-    whole = store(Film())
-    folder = the_store(tmp_path)
-    (folder / MANIFEST).unlink()  # the manifest is written last
-    folder.rename(folder.with_name(f"{folder.name}.tmp"))
-    film = Film()
-    assert np.array_equal(store(film).pixels, whole.pixels)
-    assert film.reads == NUM
-    assert the_store(tmp_path) == folder
-
-
-def test_an_interrupted_decoding_leaves_no_store_and_the_next_one_works(tmp_path: Path, store: Load):
-    film = Film()
-    object.__setattr__(film.originals, "read", lambda i: film.read(i) if i < 50 else 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        store(film)
-    assert [path for path in (tmp_path / "stages").iterdir() if path.is_dir()] == []
-    assert len(store(Film()).ids) == NUM
-
-
-def test_two_jobs_at_once_decode_once(store: Load, caplog):
-    caplog.set_level(logging.INFO)
-    film = Film()
-    started = threading.Event()
-
-    def slow(i: int) -> np.ndarray:
-        started.set()
-        time.sleep(0.005)
-        return film.read(i)
-
-    object.__setattr__(film.originals, "read", slow)
-    found: list[Stored] = []
-    jobs = [threading.Thread(target=lambda: found.append(store(film))) for _ in range(2)]
-    jobs[0].start()
-    assert started.wait(5)
-    jobs[1].start()
-    for job in jobs:
-        job.join()
-    assert film.reads == NUM
-    assert np.array_equal(found[0].pixels, found[1].pixels)
-    assert any("waiting" in message for message in caplog.messages)
-
-
 def test_a_full_disk_is_one_clear_line(store: Load):
     def full(_: int) -> np.ndarray:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     film = Film()
-    object.__setattr__(film.originals, "read", full)
-    with pytest.raises(UserError, match=r"the disk is full.*stage_dir=DIR") as error:
+    film.replace_read(full)
+    with pytest.raises(UserError, match=r"the disk is full.*stage_dir=DIR.*what is decoded so far stays") as error:
         store(film)
     assert "\n" not in str(error.value)
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_decoded(tmp_path: Path, store: Load, monkeypatch):
+    film = Film()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=NUM * 48))  # no room for the header
+    with pytest.raises(UserError, match=r"^the disk is full.*data\.limit$"):
+        store(film)
+    assert film.reads == 0
+    assert folders(tmp_path) == []
+    monkeypatch.undo()
+    assert len(store(film).ids) == NUM

@@ -264,8 +264,8 @@ def test_a_frozen_view_passes_the_backbone_once_per_outer_iteration(work):
 
     stage.network.backbone.register_forward_hook(count)
     stage.run()
-    before_and_after = 2 * 60  # features of every image at the start, and the assignments at the end
-    assert passed == before_and_after + 2 * 2 * 2 * 20  # epochs × iterations × views × images
+    before = 60  # features of every image, from which the assignments at the end are made, too
+    assert passed == before + 2 * 2 * 2 * 20  # epochs × iterations × views × images
 
 
 def test_the_head_and_epoch_with_the_lowest_loss_are_kept(work):
