@@ -98,8 +98,8 @@ def watched(figures: Figures) -> Iterator[None]:
 
 
 def config_of(root: Path, size: int) -> Any:
-    words = ["data=folder", f"data.root={root}", f"data.image_size={size}", f"data.views.size={size}"]
-    return composed([*words, "backbone=small", "trainer=cpu", "num_clusters=10"], "data", {})
+    words = [f"data.root={root}", f"data.image_size={size}", f"data.views.size={size}", "backbone=small", "trainer=cpu"]
+    return composed(["data=folder", *words, "num_clusters=10"], "data", {})
 
 
 def opened(config: Any, store: Path, memory_limit: float) -> ImageSet:
@@ -277,9 +277,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--images", type=int, default=200_000, help="(default 200000)")
     parser.add_argument("--size", type=int, default=32, help="pixels a side (default 32)")
-    parser.add_argument("--batch", type=int, default=128, help="images of a step (default 128)")
-    parser.add_argument("--steps", type=int, default=15, help="rounds (default 15)")
-    parser.add_argument("--threads", type=int, default=1, help="for torch (default 1)")
+    for name, default in {"batch": 128, "steps": 15, "threads": 1}.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"(default {default})")
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clusterlab import ranks
 from clusterlab.artifacts import Assignments
 from clusterlab.data.datamodule import Pixels
 from clusterlab.errors import UserError
@@ -69,19 +70,19 @@ def in_batches(
     forward: Callable[[Tensor], tuple[Tensor, ...]],
     title: str,
 ) -> tuple[Shaped[Tensor, "n ..."], ...]:
-    """As `over_images`, for whatever `take` returns of a part of the index."""
+    """As `over_images`, for whatever `take` returns of a part of the index. Processes share every batch."""
     settings = work.trainer
     columns: list[Tensor] = []
     done = 0
     with evaluating(network):
         for part in track(torch.split(index, settings.inference_batch), title):
-            values = take(part)
+            values = take(part[ranks.share(len(part))])
             with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.autocast_dtype is not None):
                 results = forward(values)
             # Made for all at once: a list of parts that are then put together would need the memory twice.
             columns = columns or [room(work, (len(index), *some.shape[1:]), some.dtype) for some in results]
             for column, result in zip(columns, results, strict=True):
-                column[done : done + len(part)] = result.cpu()
+                column[done : done + len(part)] = ranks.gather(result.cpu(), len(part))
             done += len(part)
     return tuple(columns)
 

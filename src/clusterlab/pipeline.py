@@ -202,8 +202,11 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
             log.info("%s: %s", name, "going on with it" if scratch.exists() else "starting")
             scratch.mkdir(parents=True, exist_ok=True)
         ranks.wait_for_all()
-        if first or step.plan.part.on_all_ranks:
+        if step.plan.part.on_all_ranks:
             step.artifact = _made(config, images, step, scratch, listener)
+        elif first:
+            with ranks.alone():
+                step.artifact = _made(config, images, step, scratch, listener)
         if first:
             assert step.artifact is not None
             step.seconds = time.monotonic() - began

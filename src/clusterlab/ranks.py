@@ -6,6 +6,9 @@ such a loss with respect to its own share, times the number of processes, averag
 of the whole: what one process would have.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +16,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
+
+_ALONE = ContextVar("alone", default=False)
 
 
 def world_size() -> int:
@@ -98,5 +103,15 @@ def _shares(count: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(starts)]
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let this process act for a while as if there were no others, which wait for it elsewhere."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
 def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+    return distributed.is_available() and distributed.is_initialized() and not _ALONE.get()

@@ -131,7 +131,7 @@ def test_torchrun_may_start_them(tmp_path, two_processes):
 
 def test_slurm_may_start_them(tmp_path, two_processes):
     tasks = {"SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "clusters"}
-    tasks |= {"SLURM_NODELIST": "localhost", "SLURM_NODEID": "0"}
+    tasks |= {"SLURM_NODELIST": "localhost", "SLURM_NODEID": "0", "SLURM_NTASKS_PER_NODE": "2"}
     started = [
         Command(tmp_path, **tasks, SLURM_PROCID=str(task), SLURM_LOCALID=str(task)).start(*KMEANS) for task in range(2)
     ]

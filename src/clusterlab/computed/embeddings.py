@@ -33,6 +33,7 @@ class EmbedImages(Stage):
     produces = Embeddings
     uses_network = True
     uses_trainer = True
+    on_all_ranks = True
 
     def __init__(self, *, settings: EmbeddingsSettings, work: Work, encoder: Encoder) -> None:
         self.settings = settings

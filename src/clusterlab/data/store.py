@@ -140,7 +140,9 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
         pixels: UInt8[np.ndarray, "n c y x"] = mapped
         rows: Sequence[int] = np.unique(np.linspace(0, len(mapped) - 1, NUM_SAMPLED).astype(int)).tolist()
         if whole and mapped.nbytes <= memory_limit * GIB:
-            pixels, rows = np.array(mapped), range(len(mapped))
+            # Not through the map, whose pages would be in memory beside the array.
+            pixels = np.fromfile(folder / PIXELS, dtype=np.uint8, offset=mapped.offset).reshape(mapped.shape)
+            rows = range(len(mapped))
         whole = whole and manifest.agrees(pixels, rows)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
