@@ -11,6 +11,7 @@ from command_line import SMALL, Command
 from PIL import Image
 
 from clusterlab.artifacts import load
+from clusterlab.data.store_manifest import MANIFEST, read_manifest
 from clusterlab.output.safe_text import original_text
 
 WORDS = (
@@ -102,7 +103,7 @@ def test_every_other_file_gets_a_cluster_under_its_own_name(odd):
 
 def test_every_kind_of_file_was_decoded_to_what_it_shows(odd):
     (store,) = (path for path in (odd / "outputs" / "stages" / "images").iterdir() if path.is_dir())
-    ids = json.loads((store / "manifest.json").read_text(encoding="utf-8"))["ids"]
+    ids = read_manifest(store / MANIFEST).ids
     pixels = np.load(store / "images.npy").astype(int)
     assert pixels.shape[1:] == (3, 16, 16)
     for name, colour in COLOURS.items():

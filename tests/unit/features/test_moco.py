@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clusterlab.data.datamodule import Pixels
 from clusterlab.errors import UserError
 from clusterlab.features.moco import MoCo, MoCoSettings, in_groups, moco_logits, moco_loss, queue_size
 from clusterlab.models.ema import Ema
