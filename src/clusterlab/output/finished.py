@@ -63,6 +63,12 @@ class FinishedRun:
         """k."""
         return self.assignments.probs.shape[1]
 
+    @property
+    def result(self) -> str:
+        """What tells these clusters from those of another training: name and key of the stage that made them."""
+        last = next(stage for stage in reversed(self.stages) if stage.clusters is not None)
+        return f"{last.name}-{last.part}-{last.key}"
+
     def history(self) -> History:
         """Return the scalars of every trained stage, in order, under its section's name in this run."""
         history = History(stage=self.method)

@@ -3,7 +3,7 @@
 `id` and the class names are written in an inert form that `safe_text.original_text` turns back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class AssignmentTable:
     outlier: Bool[np.ndarray, " n"]
     twin: Int[np.ndarray, " n"]
     """Index of the first image with the same pixels, or −1."""
+    name: list[str] | None
+    """What a person calls the image's cluster, empty where it has no name; None where no cluster has one."""
     label: list[str] | None
     """Class names, empty where not known; None where no label is known."""
 
@@ -42,9 +44,14 @@ class AssignmentTable:
 
 
 def tabulate(
-    images: ImageSet, assignments: Assignments, choice: Choice, prototypes: Prototypes, labels: Labels | None
+    images: ImageSet,
+    assignments: Assignments,
+    choice: Choice,
+    prototypes: Prototypes,
+    labels: Labels | None,
+    names: Mapping[int, str],
 ) -> AssignmentTable:
-    """Put the columns together."""
+    """Put the columns together; `names` are those of the clusters."""
     far = distances(assignments.embeddings, choice.cluster, prototypes.vectors)
     return AssignmentTable(
         id=[safe_text(name) for name in images.ids],
@@ -55,16 +62,15 @@ def tabulate(
         distance=far.numpy(),
         outlier=(far > prototypes.fences[choice.cluster]).numpy(),
         twin=first_twins(images.pixels),
+        name=[safe_text(names.get(cluster, "")) for cluster in choice.cluster.tolist()] if names else None,
         label=_label_names(labels) if labels else None,
     )
 
 
 def write_csv(table: AssignmentTable, path: Path) -> None:
     """UTF-8, a header, every name in quotes, six decimals, `\\n`: the same table gives the same bytes."""
-    header = "id,split,cluster,confidence,margin,distance,outlier,duplicate_of"
-    if table.label is not None:
-        header += ",label"
-    write_text(path, "\n".join([header, *_lines(table)]) + "\n")
+    header = ["id,split,cluster,confidence,margin,distance,outlier,duplicate_of", *_texts(table)]
+    write_text(path, "\n".join([",".join(header), *_lines(table)]) + "\n")
 
 
 def write_parquet(table: AssignmentTable, path: Path) -> None:
@@ -82,10 +88,15 @@ def write_parquet(table: AssignmentTable, path: Path) -> None:
         "outlier": pa.array(table.outlier, pa.bool_()),
         "duplicate_of": pa.array(table.duplicate_of, pa.string()),
     }
-    if table.label is not None:
-        columns["label"] = pa.array(table.label, pa.string())
+    columns |= {name: pa.array(values, pa.string()) for name, values in _texts(table).items()}
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
+
+
+def _texts(table: AssignmentTable) -> dict[str, list[str]]:
+    """The columns that are not always there."""
+    columns = {"name": table.name, "label": table.label}
+    return {title: values for title, values in columns.items() if values is not None}
 
 
 def _lines(table: AssignmentTable) -> Iterator[str]:
@@ -98,13 +109,13 @@ def _lines(table: AssignmentTable) -> Iterator[str]:
         table.distance.tolist(),
         table.outlier.tolist(),
         table.duplicate_of,
-        [""] * len(table.id) if table.label is None else [f",{_quoted(name)}" for name in table.label],
+        zip(*_texts(table).values(), strict=True) if _texts(table) else [()] * len(table.id),
         strict=True,
     )
-    for name, split, cluster, confidence, margin, distance, outlier, twin, label in columns:
+    for name, split, cluster, confidence, margin, distance, outlier, twin, texts in columns:
         yield (
             f"{_quoted(name)},{split},{cluster},{confidence:.6f},{margin:.6f},{distance:.6f},"
-            f"{'true' if outlier else 'false'},{_quoted(twin)}{label}"
+            f"{'true' if outlier else 'false'},{','.join(map(_quoted, (twin, *texts)))}"
         )
 
 

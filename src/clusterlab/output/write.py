@@ -11,6 +11,7 @@ from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.gallery import typical_images
 from clusterlab.output.model_folder import SavedModel, write_model
+from clusterlab.output.names import read_names
 from clusterlab.output.pictures import overview
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.report import render
@@ -30,13 +31,14 @@ def write_outputs(run: FinishedRun, run_dir: Path) -> dict[str, Any]:
     labels = true_labels(run.images)
     choice = choose(run.assignments.probs)
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
-    table = tabulate(run.images, run.assignments, choice, prototypes, labels)
+    names = read_names(run_dir, result=run.result, num_clusters=run.num_clusters)
+    table = tabulate(run.images, run.assignments, choice, prototypes, labels, names)
     metrics = summarise(run, table, labels)
 
     write_csv(table, run_dir / "assignments.csv")
     write_parquet(table, run_dir / "assignments.parquet")
     head = {"hidden": run.assignments.hidden, "normalise": run.assignments.normalise}
-    described = {**run.model, "num_clusters": run.num_clusters, **head}
+    described = {**run.model, "result": run.result, "num_clusters": run.num_clusters, **head}
     write_model(SavedModel(run.assignments.network, prototypes, described), run_dir / "model")
     typical = enumerate(typical_images(table, run.num_clusters, OVERVIEW_COLUMNS))
     with replacing(run_dir / "clusters.png") as temporary:

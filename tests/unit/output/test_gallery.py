@@ -27,7 +27,7 @@ def case(clusters: list[int], **columns: list[float]) -> tuple[ImageSet, Assignm
     values = {name: np.array(columns.get(name, [0.5] * n)) for name in ("confidence", "margin", "distance")}
     table = AssignmentTable(
         id=ids, split=["train"] * n, cluster=np.array(clusters), outlier=np.zeros(n, bool),
-        twin=np.full(n, -1), label=None, **values,
+        twin=np.full(n, -1), name=None, label=None, **values,
     )  # fmt: skip
     return images, table
 

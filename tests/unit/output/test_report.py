@@ -43,7 +43,7 @@ class Page(HTMLParser):
 def page_of(run: FinishedRun) -> str:
     choice, labels = choose(run.assignments.probs), true_labels(run.images)
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
-    table = tabulate(run.images, run.assignments, choice, prototypes, labels)
+    table = tabulate(run.images, run.assignments, choice, prototypes, labels, {})
     return render(run, table, prototypes, labels, summarise(run, table, labels))
 
 
@@ -101,7 +101,7 @@ def test_headline_numbers_stand_beside_the_baseline(make_run):
     text = re.sub(r"[ \n]+", " ", Page(page_of(run)).text)  # leaves spaces that do not break
     choice, labels = choose(run.assignments.probs), true_labels(run.images)
     prototypes = find_prototypes(run.assignments.embeddings, choice, 10)
-    metrics = summarise(run, tabulate(run.images, run.assignments, choice, prototypes, labels), labels)
+    metrics = summarise(run, tabulate(run.images, run.assignments, choice, prototypes, labels, {}), labels)
     own, rival = 100 * metrics["acc"], 100 * metrics["baseline"]["acc"]
     assert f"Accuracy{own:.1f}\u00a0% k-means on simclr features: {rival:.1f}\u00a0%" in text
     assert "scan on digits" in text

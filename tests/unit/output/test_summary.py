@@ -19,7 +19,7 @@ LABEL_KEYS = {"acc", "nmi", "ari", "many_to_one"}
 def summary_of(run: FinishedRun) -> dict:
     choice, labels = choose(run.assignments.probs), true_labels(run.images)
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
-    return summarise(run, tabulate(run.images, run.assignments, choice, prototypes, labels), labels)
+    return summarise(run, tabulate(run.images, run.assignments, choice, prototypes, labels, {}), labels)
 
 
 def with_clusters(run: FinishedRun, clusters: torch.Tensor, num_clusters: int) -> FinishedRun:

@@ -18,10 +18,11 @@ from clusterlab.output.table import AssignmentTable, tabulate, write_csv, write_
 COLUMNS = ["id", "split", "cluster", "confidence", "margin", "distance", "outlier", "duplicate_of"]
 
 
-def table_of(run: FinishedRun) -> AssignmentTable:
+def table_of(run: FinishedRun, **names: str) -> AssignmentTable:
     choice = choose(run.assignments.probs)
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
-    return tabulate(run.images, run.assignments, choice, prototypes, true_labels(run.images))
+    called = {int(cluster.removeprefix("cluster")): name for cluster, name in names.items()}
+    return tabulate(run.images, run.assignments, choice, prototypes, true_labels(run.images), called)
 
 
 def test_csv_holds_the_table(make_run, tmp_path: Path):
@@ -125,7 +126,7 @@ def test_an_outlier_is_beyond_the_fence_of_its_own_cluster(make_run):
     choice = choose(run.assignments.probs)
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
     tight = prototypes._replace(fences=torch.where(torch.arange(10) == 3, 0.0, torch.inf))
-    table = tabulate(run.images, run.assignments, choice, tight, None)
+    table = tabulate(run.images, run.assignments, choice, tight, None, {})
     assert table.outlier.tolist() == [c == 3 and d > 0 for c, d in zip(table.cluster, table.distance, strict=True)]
     assert table.outlier.any()
 
@@ -133,3 +134,16 @@ def test_an_outlier_is_beyond_the_fence_of_its_own_cluster(make_run):
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_handful_of_images_is_enough(make_run, n: int):
     assert len(table_of(make_run(n, num_clusters=1)).id) == n
+
+
+def test_clusters_that_have_names_get_a_column_before_the_labels(make_run, tmp_path: Path):
+    table = table_of(make_run(30), cluster2='=a "b"')
+    write_csv(table, tmp_path / "a.csv")
+    write_parquet(table, tmp_path / "a.parquet")
+    read = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
+    assert list(read.columns) == [*COLUMNS, "name", "label"]
+    assert {(row.cluster, row.name_) for row in read.rename(columns={"name": "name_"}).itertuples()} == {
+        (cluster, './=a "b"' if cluster == "2" else "") for cluster in read["cluster"]
+    }
+    assert "2" in set(read["cluster"])
+    assert pd.read_parquet(tmp_path / "a.parquet")["name"].tolist() == read["name"].tolist()

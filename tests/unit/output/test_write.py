@@ -74,7 +74,7 @@ def test_the_model_holds_what_predict_needs(make_run, tmp_path: Path):
     run = make_run()
     write_outputs(run, tmp_path / "run")
     model = read_model(tmp_path / "run" / "model")
-    assert model.config == {**run.model, "num_clusters": 10, "hidden": None, "normalise": True}
+    assert model.config == {**run.model, "result": run.result, "num_clusters": 10, "hidden": None, "normalise": True}
     torch.testing.assert_close(model.network, run.assignments.network)
     assert model.prototypes.vectors.shape == (10, 64)
     assert model.prototypes.fences.isfinite().all()
