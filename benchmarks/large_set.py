@@ -1,6 +1,6 @@
 """A large folder of images: listing, decoding once, opening, and training from memory, from a map and read ahead.
 
-    python benchmarks/large_set.py [--images 200000] [--size 32] [--batch N] [--steps N] [--json PATH]
+    python benchmarks/large_set.py [--images 200000] [--size 32] [--file-size N] [--batch N] [--steps N] [--json PATH]
 
 The images are JPEG files in twenty folders: 2,000 different ones, each many times, in a temporary folder that is
 removed afterwards. Each phase has a process of its own. `CPU` are the seconds of its threads, which other work on the
@@ -238,8 +238,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All phases, printed as they end."""
     root, count = folder / "files", arguments.images
     start = time.perf_counter()
-    make_files(root, count, arguments.size)
-    print(f"made {count:,} files of {arguments.size} × {arguments.size} in {time.perf_counter() - start:.0f} s\n")
+    side = arguments.file_size or arguments.size
+    make_files(root, count, side)
+    print(f"made {count:,} files of {side} × {side} in {time.perf_counter() - start:.0f} s\n")
     figures: dict[str, Any] = {}
     print(f"{'':34}{'seconds':>9}{'CPU':>8}{'images/s':>10}{'anonymous MB':>14}{'file MB':>9}")
 
@@ -277,6 +278,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--images", type=int, default=200_000, help="(default 200000)")
     parser.add_argument("--size", type=int, default=32, help="pixels a side (default 32)")
+    parser.add_argument("--file-size", type=int, help="pixels a side of the files (default: --size)")
     for name, default in {"batch": 128, "steps": 15, "threads": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"(default {default})")
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
@@ -292,7 +294,7 @@ def main() -> None:
     megabytes = arguments.images * 3 * arguments.size**2 / MEGABYTE
     print(f"\nThe decoded images are {megabytes:,.0f} MB.")
     if arguments.json:
-        about = {name: getattr(arguments, name) for name in ("images", "size", "batch", "steps")}
+        about = {name: getattr(arguments, name) for name in ("images", "size", "file_size", "batch", "steps")}
         write_figures(arguments.json, {"machine": machine, **about, "megabytes": round(megabytes), "phases": figures})
 
 

@@ -8,7 +8,9 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from clusterlab.rng import seed_for
+from clusterlab.rng import generator_for, seed_for
+
+GIB = 2**30
 
 
 def kmeans_centres(
@@ -20,6 +22,17 @@ def kmeans_centres(
         # Fewer distinct rows than clusters: some centres coincide, and the report names the empty clusters.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return torch.from_numpy(model.fit(values.float().numpy()).cluster_centers_)
+
+
+def fitted_part(
+    pool: Int[Tensor, " n"], *, width: int, limit: float, purpose: tuple[int | str, ...]
+) -> Int[Tensor, " m"]:
+    """Return those of the `pool` to fit on: all, or as many at random as take `limit` GiB with `width` floats each."""
+    most = int(limit * GIB) // (4 * width)
+    if len(pool) <= most:
+        return pool
+    drawn = torch.randperm(len(pool), generator=generator_for(*purpose, "fitted"))[:most]
+    return pool[drawn.sort().values]
 
 
 def nearest_centre(values: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:

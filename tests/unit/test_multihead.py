@@ -61,7 +61,7 @@ def spice(work, encoder, embeddings, **views):
 
 
 def kmeans(work, encoder, embeddings):
-    settings = KMeansSettings(name="kmeans", restarts=2, temperature=0.1)
+    settings = KMeansSettings(name="kmeans", restarts=2, fit_limit=1, temperature=0.1)
     return KMeansHead(settings=settings, work=work, encoder=encoder, embeddings=embeddings)
 
 

@@ -16,15 +16,19 @@ from torch.nn import functional as F
 from clusterlab.artifacts import Assignments, Embeddings, Encoder
 from clusterlab.data.datamodule import Pixels
 from clusterlab.inference import Rows, assign, over_images
-from clusterlab.kmeans import kmeans_centres
+from clusterlab.kmeans import fitted_part, kmeans_centres
 from clusterlab.models.classifier import Classifier
 from clusterlab.stage import PartSettings, Stage, Work
 
 
 class KMeansSettings(PartSettings):
-    """`temperature` (τ) sets how sharp the confidences are; it does not move a sample to another cluster."""
+    """`temperature` (τ) sets how sharp the confidences are; it does not move a sample to another cluster.
+
+    `fit_limit`: GiB of floats that k-means is fitted on; of more, a random part of the images.
+    """
 
     restarts: PositiveInt
+    fit_limit: PositiveFloat
     temperature: PositiveFloat
 
 
@@ -76,8 +80,13 @@ class KMeansHead(Stage):
         return Rows(self.embeddings.features, self.work)
 
     def _normalised(self, network: Classifier, pixels: Pixels) -> Float[Tensor, "n d"]:
-        """Return the L2-normalised features of the train pool."""
-        index = self.work.images.train_index
+        """Return the L2-normalised features of the images to fit on."""
+        index = fitted_part(
+            self.work.images.train_index,
+            width=network.heads.weight.shape[1],
+            limit=self.settings.fit_limit,
+            purpose=(self.work.seed, self.work.title),
+        )
         if self.embeddings is not None and self.embeddings.features is not None:
             return self.embeddings.values[index]
 

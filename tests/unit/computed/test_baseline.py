@@ -1,16 +1,20 @@
+from dataclasses import replace
+
+import numpy as np
 import torch
 from small_asd import instances
 
 from clusterlab.artifacts import Embeddings
 from clusterlab.computed.baseline import BaselineSettings, ComputeBaseline
+from clusterlab.kmeans import GIB, fitted_part, kmeans_centres
 
 
 def baseline(work, values):
     return baseline_of(work, Embeddings(values=values))
 
 
-def baseline_of(work, features):
-    settings = BaselineSettings(name="baseline", restarts=2)
+def baseline_of(work, features, fit_limit=1.0):
+    settings = BaselineSettings(name="baseline", restarts=2, fit_limit=fit_limit)
     return ComputeBaseline(settings=settings, work=work, features=features).run()
 
 
@@ -24,6 +28,34 @@ def test_pixels_are_clustered_from_the_images_themselves(work):
     found = baseline(work, torch.ones(60, 2)).pixels
     assert len(found.unique()) == 10
     assert torch.equal(found, baseline(work, torch.ones(60, 2)).pixels)
+
+
+def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_a_map(work, tmp_path, monkeypatch):
+    np.save(tmp_path / "images.npy", work.images.pixels)
+    mapped = replace(work.images, pixels=np.load(tmp_path / "images.npy", mmap_mode="r"))
+    width = work.images.pixels[0].size
+    monkeypatch.setattr("clusterlab.computed.baseline.BLOCK", 7 * width)
+    seen = []
+
+    def watched(values, **arguments):
+        seen.append(len(values))
+        return kmeans_centres(values, **arguments)
+
+    monkeypatch.setattr("clusterlab.computed.baseline.kmeans_centres", watched)
+    embeddings = Embeddings(values=torch.eye(10)[torch.arange(60) % 10])
+    found = baseline_of(replace(work, images=mapped), embeddings, fit_limit=(4 * width * 20 + 1) / GIB)
+    assert seen == [40, 20]  # as many embeddings as there are to train on, and twenty images' pixels
+    assert found.pixels.shape == (60,)
+    assert len(found.pixels[:40].unique()) == 10
+
+
+def test_the_part_that_is_fitted_is_drawn_from_the_pool_by_its_purpose():
+    pool = torch.arange(100, 160)
+    parts = [fitted_part(pool, width=5, limit=4 * 5 * 12 / GIB, purpose=(seed, "x")) for seed in (0, 0, 1)]
+    assert all(len(part.unique()) == 12 and set(part.tolist()) <= set(pool.tolist()) for part in parts)
+    assert parts[0].equal(parts[1])
+    assert not parts[0].equal(parts[2])
+    assert fitted_part(pool, width=5, limit=4 * 5 * 60 / GIB, purpose=(0,)).equal(pool)
 
 
 def test_identical_embeddings_do_not_stop_the_run(work):

@@ -8,7 +8,7 @@ from clusterlab.kmeans import kmeans_centres, nearest_centre
 def run(work):
     torch.manual_seed(1)
     encoder = Encoder(backbone=work.network.build().state_dict(), projection={})
-    settings = KMeansSettings(name="kmeans", restarts=3, temperature=0.1)
+    settings = KMeansSettings(name="kmeans", restarts=3, fit_limit=1, temperature=0.1)
     return KMeansHead(settings=settings, work=work, encoder=encoder).run()
 
 
