@@ -3,7 +3,9 @@
 import ctypes
 import json
 import platform
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,40 @@ def keep_freed_memory() -> None:
     for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
         if not libc.mallopt(parameter, 1 << 30):
             raise RuntimeError("mallopt refused")
+
+
+def resident(field: str) -> int:
+    """Bytes in memory now (VmRSS; of its own: RssAnon, of files: RssFile) or at most since `forget_peak` (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def forget_peak() -> None:
+    """Begin a new VmHWM."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@contextmanager
+def watched(*fields: str) -> Iterator[dict[str, int]]:
+    """Keep the highest of what `resident` says of each field, looked up 50 times a second."""
+    most, done = {field: resident(field) for field in fields}, threading.Event()
+
+    def look() -> None:
+        for field in fields:
+            most[field] = max(most[field], resident(field))
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            look()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        done.set()
+        watcher.join()
+        look()
 
 
 def write_figures(path: Path, figures: Mapping[str, Any]) -> None:

@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,11 +37,9 @@ from clusterlab.data.datamodule import Pixels
 from clusterlab.data.images import ImageSet
 from clusterlab.data.loading import load_images
 from clusterlab.data.tree import tree_originals
-from clusterlab.models.build import NetworkSpec
-from clusterlab.stage import Work
 from clusterlab.training import TrainedStage
-from common import describe_machine, keep_freed_memory, write_figures
-from stages import composed
+from common import describe_machine, keep_freed_memory, resident, watched, write_figures
+from stages import at_work, composed
 
 DISTINCT = 2000
 FOLDERS = 20
@@ -69,32 +66,14 @@ def make_files(root: Path, count: int, size: int) -> None:
         (root / f"{i % FOLDERS:02d}" / f"{i:07d}.jpg").write_bytes(encoded[i % len(encoded)])
 
 
-def resident() -> tuple[float, float]:
-    """Megabytes in memory now: anonymous ones, and those of mapped files."""
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    anonymous, files = (1024 * int(lines[name].split()[0]) / MEGABYTE for name in ("RssAnon", "RssFile"))
-    return anonymous, files
-
-
 @contextmanager
-def watched(figures: Figures) -> Iterator[None]:
+def memory_of(figures: Figures) -> Iterator[None]:
     """Put into `figures` by how much either part of the memory was higher, at most, than before."""
-    before, most, done = resident(), list(resident()), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            most[:] = map(max, most, resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    parts = {"anonymous_megabytes": "RssAnon", "file_megabytes": "RssFile"}
+    before = {name: resident(field) for name, field in parts.items()}
+    with watched(*parts.values()) as most:
         yield
-    finally:
-        done.set()
-        watcher.join()
-    figures["anonymous_megabytes"], figures["file_megabytes"] = (
-        round(high - low) for high, low in zip(map(max, most, resident()), before, strict=True)
-    )
+    figures |= {name: round((most[field] - before[name]) / MEGABYTE) for name, field in parts.items()}
 
 
 def config_of(root: Path, size: int) -> Any:
@@ -113,7 +92,7 @@ def load(config: Any, store: Path, threads: int, memory_limit: float) -> Figures
     """Listing the files, then decoding those that no other process does or opening what is decoded."""
     store_build.usable_threads = lambda: threads
     figures: Figures = {}
-    with watched(figures):
+    with memory_of(figures):
         clocks = [(time.perf_counter(), time.process_time())]
         tree_originals(Path(config.data.root), config.data.image_size)
         clocks.append((time.perf_counter(), time.process_time()))
@@ -165,12 +144,7 @@ class Way:
 
 def stage_of(config: Any, images: ImageSet, batch: int, folder: str) -> TrainedStage:
     """The SimCLR stage of a run."""
-    plan = next(plan for plan in config.stages if plan.section == "features")
-    work = Work(
-        images=images, data=config.data.fitted_to(images), num_clusters=10, seed=0, trainer=config.trainer,
-        network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels), folder=Path(folder),
-        title=plan.kind, listener=lambda *_: None,
-    )  # fmt: skip
+    plan, work = at_work(config, "features", images, Path(folder))
     stage = plan.part(settings=plan.settings.model_copy(update={"batch_size": batch}), work=work)
     assert isinstance(stage, TrainedStage)
     return stage.to(memory_format=config.trainer.memory_format)
@@ -189,7 +163,7 @@ WAYS: dict[str, dict[str, bool]] = {
 def train(config: Any, store: Path, names: list[str], batch: int, steps: int) -> dict[str, Figures]:
     """Images per second of each way, taking turns; for a single one its memory, after a pass over all images too."""
     found: dict[str, Figures] = {name: {} for name in names}
-    with tempfile.TemporaryDirectory() as folder, watched(found[names[0]]):
+    with tempfile.TemporaryDirectory() as folder, memory_of(found[names[0]]):
         mapped = opened(config, store, ALL_MAPPED)
         held = opened(config, store, ALL_IN_MEMORY) if "in memory" in names else mapped
         stage = stage_of(config, mapped, batch, folder)

@@ -38,8 +38,7 @@ from clusterlab.nearest import (
     nearest_with_torch,
     rows_per_block,
 )
-from common import describe_machine, keep_freed_memory, write_figures
-from reliable import forget_peak, resident
+from common import describe_machine, forget_peak, keep_freed_memory, resident, write_figures
 
 CLUSTERS, SUBSPACES, WITHIN = 1000, 8, 16
 SPREAD, NOISE = 0.9, 0.5

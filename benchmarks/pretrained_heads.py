@@ -12,14 +12,10 @@ files that the system drops when it needs the memory.
 import argparse
 import json
 import logging
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +27,7 @@ from clusterlab.artifacts import Assignments, Embeddings, Encoder, Neighbours, l
 from clusterlab.data.images import ImageSet
 from clusterlab.heads.scan import Scan
 from clusterlab.models.build import NetworkSpec
-from common import describe_machine, keep_freed_memory, write_figures
+from common import describe_machine, keep_freed_memory, resident, watched, write_figures
 from stages import composed, run_alone
 
 GIB = 2**30
@@ -161,7 +157,7 @@ def train(arguments: argparse.Namespace) -> dict[str, float | str]:
         return scan_step(self, index, number)
 
     Scan.training_step = timed  # type: ignore[method-assign]
-    with memory() as peaks:
+    with watched("RssAnon", "RssFile") as peaks:
         began = time.monotonic()
         inputs = {name: load(arguments.made / name)[0] for name in ("embeddings", "neighbours")}
         inputs["encoder"] = Encoder(backbone=network(arguments).build().state_dict(), projection={})
@@ -184,36 +180,10 @@ def train(arguments: argparse.Namespace) -> dict[str, float | str]:
         "seconds_to_check_and_map": round(loaded - began, 1),
         "seconds_until_training": round(steps[0] - loaded, 1),
         "seconds_to_judge_and_assign": round(ended - steps[-1], 1),
-        "peak_anonymous_gib": peaks["RssAnon"],
-        "peak_file_gib": peaks["RssFile"],
-        "peak_resident_gib": round(status("VmHWM"), 2),
+        "peak_anonymous_gib": round(peaks["RssAnon"] / GIB, 2),
+        "peak_file_gib": round(peaks["RssFile"] / GIB, 2),
+        "peak_resident_gib": round(resident("VmHWM") / GIB, 2),
     }
-
-
-@contextmanager
-def memory() -> Iterator[dict[str, float]]:
-    """Keep the highest of what the process holds of its own and of files, in GiB."""
-    peaks = {"RssAnon": 0.0, "RssFile": 0.0}
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.05):
-            for name in peaks:
-                peaks[name] = max(peaks[name], round(status(name), 2))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peaks
-    finally:
-        over.set()
-        watcher.join()
-
-
-def status(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024 / GIB
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from clusterlab.artifacts import Assignments, Embeddings
 from clusterlab.computed.reliable import FindReliableLabels, ReliableSettings
 from clusterlab.data.images import ImageSet
 from clusterlab.nearest import nearest_with_faiss, nearest_with_torch
-from common import describe_machine, keep_freed_memory, write_figures
+from common import describe_machine, forget_peak, keep_freed_memory, resident, write_figures
 
 DIMENSIONS = 512
 CLUSTERS = 10
@@ -81,16 +81,6 @@ def plain(values: Tensor, probs: Tensor) -> int:
     nearest = (values @ values.T).topk(NUM_NEIGHBOURS, dim=1).indices
     agreement = (clusters[nearest] == clusters[nearest[:, :1]]).sum(dim=1)
     return int(((agreement >= NUM_NEIGHBOURS * MIN_AGREEMENT) & (confidence > MIN_CONFIDENCE)).sum())
-
-
-def resident(field: str) -> int:
-    """Bytes in memory now (VmRSS) or at most since `forget_peak` (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure(way: str, images: int) -> dict[str, float]:

@@ -30,23 +30,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from clusterlab.__main__ import config_folder
 from clusterlab.artifacts import Embeddings, Encoder
-from clusterlab.config import RunConfig, parse
+from clusterlab.config import RunConfig
 from clusterlab.data.images import ImageSet
 from clusterlab.heads.spice import Spice
-from clusterlab.models.build import NetworkSpec
 from clusterlab.prototype_labels import PrototypeLabels, prototype_labels
-from clusterlab.stage import Work
 from common import describe_machine, keep_freed_memory, write_figures
 from plain_spice import CLUSTERS, SELECTION, Plain, plain_labels
+from stages import at_work, composed
 
 SIDE, HEADS, FEATURES = 32, 10, 512
 PLAIN_STEPS = 3
@@ -84,12 +80,10 @@ class OneIteration(Spice):
         super().observe(**scalars)
 
 
-def composed(images: int, changes: list[str]) -> RunConfig:
+def config_of(images: int, changes: list[str]) -> RunConfig:
     """The config of a run whose outer iterations have `images` images."""
     overrides = ["method=spice", "data=cifar10", "backbone=resnet18", "trainer=cpu", "trainer.max_epochs=1"]
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = hydra.compose("config", overrides=[*overrides, *changes, f"head.batch_size={images}"])
-    return parse(OmegaConf.to_container(config, resolve=True))
+    return composed([*overrides, *changes], "head", {"batch_size": images})
 
 
 def made_up_images(count: int) -> ImageSet:
@@ -100,19 +94,8 @@ def made_up_images(count: int) -> ImageSet:
 
 def stage(images: ImageSet, folder: Path, changes: list[str]) -> OneIteration:
     folder.mkdir()  # of its own: a stage goes on from a checkpoint that it finds
-    config = composed(len(images), changes)
-    plan = next(plan for plan in config.stages if plan.section == "head")
-    work = Work(
-        images=images,
-        data=config.data.fitted_to(images),
-        network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels),
-        num_clusters=config.num_clusters,
-        seed=config.seed,
-        trainer=config.trainer,
-        folder=folder,
-        title="head",
-        listener=lambda *_: None,
-    )
+    config = config_of(len(images), changes)
+    plan, work = at_work(config, "head", images, folder)
     torch.manual_seed(0)
     backbone = work.network.build()
     with torch.no_grad():  # batch norm's statistics; the features are then as large as trained ones

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from clusterlab.__main__ import config_folder
 from clusterlab.artifacts import Artifact
-from clusterlab.config import RunConfig, parse
+from clusterlab.config import RunConfig, StagePlan, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.models.build import NetworkSpec
 from clusterlab.stage import Work
@@ -35,21 +35,27 @@ def digits() -> Iterator[ImageSet]:
         yield config.source(config.data).load(Path(store))
 
 
+def at_work(config: RunConfig, section: str, images: ImageSet, folder: Path) -> tuple[StagePlan, Work]:
+    """The stage of `section` and what a run would give it, with `folder` to leave its things in."""
+    plan = next(plan for plan in config.stages if plan.section == section)
+    work = Work(
+        images=images,
+        data=config.data.fitted_to(images),
+        network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels),
+        num_clusters=config.num_clusters,
+        seed=config.seed,
+        trainer=config.trainer,
+        folder=folder,
+        title=plan.kind,
+        listener=lambda *_: None,
+    )
+    return plan, work
+
+
 def run_alone(config: RunConfig, section: str, images: ImageSet, inputs: Mapping[str, Artifact]) -> Artifact:
     """Run the stage of `section` on those of `inputs` that it reads; nothing of it stays on disk."""
-    plan = next(plan for plan in config.stages if plan.section == section)
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(
-            images=images,
-            data=config.data.fitted_to(images),
-            network=NetworkSpec(plan.backbone.part, plan.backbone.settings, images.channels),
-            num_clusters=config.num_clusters,
-            seed=config.seed,
-            trainer=config.trainer,
-            folder=Path(folder),
-            title=plan.kind,
-            listener=lambda *_: None,
-        )
+        plan, work = at_work(config, section, images, Path(folder))
         missing = dict.fromkeys(plan.part.optional)
         read = {name: artifact for name, artifact in inputs.items() if name in plan.part.consumes}
         return plan.part(settings=plan.settings, work=work, **(missing | read)).run()
