@@ -32,7 +32,7 @@ class MethodSettings(Settings):
 
 
 class WandbSettings(Settings):
-    """`timeout`: seconds that the dashboard's server may take to answer."""
+    """`timeout`: seconds that the server may delay a run, in all."""
 
     mode: Literal["auto", "online", "offline", "disabled"]
     project: str
@@ -54,6 +54,7 @@ class _TopLevel(BaseModel):
     stage_dir: str
     method: MethodSettings
     trainer: TrainerSettings
+    logger: Literal["wandb", "tensorboard", "csv", "none"]
     wandb: WandbSettings
     evaluation: EvaluationSettings
 
@@ -96,6 +97,7 @@ class RunConfig:
     source: type[Source]
     data: SourceSettings
     trainer: TrainerSettings
+    logger: Literal["wandb", "tensorboard", "csv", "none"]
     wandb: WandbSettings
     evaluation: EvaluationSettings
 
@@ -126,6 +128,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         source=source,
         data=data,
         trainer=top.trainer.resolved(),
+        logger=top.logger,
         wandb=top.wandb,
         evaluation=top.evaluation,
     )

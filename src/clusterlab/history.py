@@ -1,7 +1,8 @@
 """Every scalar of a stage's training, as rows of a table."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
 COLUMNS = ("stage", "epoch", "step", "metric", "value")
@@ -25,6 +26,12 @@ class History:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows((*row[:4], f"{row[4]:.9g}") for row in self.rows)
+
+
+def epochs_of(rows: Iterable[Row]) -> Iterator[tuple[int, int, dict[str, float]]]:
+    """Yield (epoch, step, scalars by name) of the rows of one stage."""
+    for (epoch, step), group in groupby(rows, key=lambda row: (row[1], row[2])):
+        yield epoch, step, {row[3]: row[4] for row in group}
 
 
 def read_history(path: Path) -> list[Row]:

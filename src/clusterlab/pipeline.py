@@ -17,6 +17,7 @@ from clusterlab.artifacts import Artifact, ClusterCount, DamagedArtifactError, k
 from clusterlab.config import RunConfig, StagePlan
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
+from clusterlab.history import epochs_of, read_history
 from clusterlab.models.build import NetworkSpec
 from clusterlab.stage import Listener, Work
 
@@ -196,6 +197,9 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
     with _lock(step.folder) if first else nullcontext():
         step.cached = ranks.agreed(first and _found(step, name))
         if step.cached:
+            history = step.folder / "history.csv"
+            for told in epochs_of(read_history(history)) if first and history.exists() else ():
+                listener(*told)
             return
         scratch = step.folder.with_name(f"{step.folder.name}.work")
         if first:

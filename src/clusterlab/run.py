@@ -25,7 +25,7 @@ from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
 from clusterlab.evaluation.oracle import check_oracle, oracle_labels
-from clusterlab.output.dashboards import open_dashboard
+from clusterlab.output.dashboards import About, open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
@@ -72,20 +72,22 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
             check_oracle(images, config.num_clusters)
         if ranks.rank() > 0:
             return run_beside(config, images)
-        with open_dashboard(
-            config.wandb.mode,
-            project=config.wandb.project,
+        about = About(
             run_dir=config.run_dir,
             config=config.values,
             group=f"{config.method.name}-{config.data.name}",
             name=f"{config.method.name}-{config.data.name}-{config.seed}",
+            project=config.wandb.project,
+            mode=config.wandb.mode,
             timeout=config.wandb.timeout,
-        ) as dashboard:
+        )
+        with open_dashboard(config.logger, about) as dashboard:
             steps = run_stages(config, images, dashboard.record)
             config = settled(config, steps)
             oracle = run_oracle(config, images, steps, dashboard.record) if config.evaluation.oracle else None
-            metrics = write_outputs(_finished(config, images, steps, oracle), config.run_dir)
-            dashboard.finish(metrics, config.run_dir / "report.html")
+            finished = _finished(config, images, steps, oracle)
+            metrics = write_outputs(finished, config.run_dir)
+            dashboard.finish(finished, metrics, config.run_dir)
         _say(metrics, config.run_dir, time.monotonic() - began)
     return metrics
 

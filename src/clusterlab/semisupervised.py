@@ -182,6 +182,7 @@ class SemiSupervisedStage(PseudoLabelledStage):
         logits = self.network(torch.cat(views))[0].split([len(view) for view in views])
         counts = [len(labelled), len(index), len(index)]
         of_labelled, weak, strong = (ranks.gather(own, count) for own, count in zip(logits, counts, strict=True))
+        self.observe_probs(weak.softmax(dim=1))
         with torch.autocast(strong.device.type, enabled=False):
             own = self.unlabelled_loss(weak.detach(), strong, index)
             self.observe_terms(own, total="unsupervised")

@@ -1,5 +1,6 @@
 """Stages that train a network: fit with Lightning, going on where a killed run stopped, then export an artifact."""
 
+import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.views import Family, View
 from clusterlab.durable import replacing
-from clusterlab.history import History
+from clusterlab.history import History, epochs_of
 from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
 from clusterlab.processes import trainer_arguments
@@ -164,6 +165,18 @@ class TrainedStage(Stage, LightningModule):
             total, count = self._sums.get(name, (torch.zeros((), device=value.device), 0))
             self._sums[name] = (total + value.detach().float(), count + 1)
 
+    @torch.no_grad()
+    def observe_probs(self, probs: Float[Tensor, "*b k"]) -> None:
+        """Add how sure a batch is of its clusters, and over how many it is spread.
+
+        The latter is exp H(p̄) with the batch's mean p̄: k where all are equally likely, 1 after a collapse. Heads beside
+        each other (a dimension before the batch) are each taken for themselves.
+        """
+        probs = probs.float()
+        mean = probs.mean(dim=-2)
+        spread = (-torch.xlogy(mean, mean).sum(dim=-1)).exp()
+        self.observe(confidence=probs.amax(dim=-1).mean(), effective_clusters=spread.mean())
+
     def observed(self) -> dict[str, float]:
         """Return the means since the last `start_observing`."""
         return {name: float(total) / count for name, (total, count) in self._sums.items()}
@@ -181,21 +194,31 @@ class Keeper(Checkpoint):
         self.history = History(stage=work.title)
         self.progress = EpochProgress(work.title, epochs)
         self.clock = Stopwatch()
+        self.epoch_start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the progress, from the epoch that training goes on with."""
+        """Show the progress, from the epoch that training goes on with, and tell of those before."""
         if ranks.rank() == 0:
+            for epoch, step, scalars in epochs_of(self.history.rows):
+                self.work.listener(epoch, step, scalars)
             self.progress.start(trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to measure the epoch."""
+        self.epoch_start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down the epoch's means, then a checkpoint when one is due."""
         assert isinstance(pl_module, TrainedStage)
+        seconds = time.monotonic() - self.epoch_start
         epoch = trainer.current_epoch
         scalars = pl_module.observed() | {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
         pl_module.start_observing()
         self.history.add(epoch, trainer.global_step, scalars)
         if ranks.rank() == 0:
-            self.work.listener(epoch, trainer.global_step, scalars)
+            images = len(pl_module.batches()) * pl_module.batches().batch_size
+            # For those who watch: what differs from run to run stays out of the history.
+            self.work.listener(epoch, trainer.global_step, scalars | {"images_per_second": images / seconds})
             self.progress.step(scalars)
         if not pl_module.norms_over_ranks:
             average_running_statistics(pl_module)

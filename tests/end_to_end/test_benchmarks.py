@@ -6,25 +6,53 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_reliable_set_is_measured_in_every_way(tmp_path):
-    subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "reliable.py", "--images", "3000", "--plain-images", "3000", "--json",
-         tmp_path / "figures.json"],
-        check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert len({run["reliable"] for run in figures["runs"]}) == 1  # every way finds the same labels
+@pytest.fixture
+def figures(tmp_path):
+    """Run a benchmark and return what it wrote."""
+
+    def run(name, *words):
+        file = tmp_path / "figures.json"
+        command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *words, "--json", file]
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=600)
+        return json.loads(file.read_text())
+
+    return run
 
 
-def test_students_are_compared_with_supervised_training_on_the_same_labels(tmp_path):
-    subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "students.py", "--epochs", "1", "--seeds", "0", "--students",
-         "selflabel", "--json", tmp_path / "figures.json"],
-        check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert set(figures["runs"]["0"]) == {"supervised", "selflabel"}
-    assert all(0 <= run["accuracy"] <= 1 for run in figures["runs"]["0"].values())
+def test_the_reliable_set_is_measured_in_every_way(figures):
+    found = figures("reliable", "--images", "3000", "--plain-images", "3000")
+    assert len({run["reliable"] for run in found["runs"]}) == 1  # every way finds the same labels
+
+
+def test_students_are_compared_with_supervised_training_on_the_same_labels(figures):
+    found = figures("students", "--epochs", "1", "--seeds", "0", "--students", "selflabel")
+    assert set(found["runs"]["0"]) == {"supervised", "selflabel"}
+    assert all(0 <= run["accuracy"] <= 1 for run in found["runs"]["0"].values())
+
+
+@pytest.mark.slow
+def test_a_large_set_is_decoded_opened_and_trained_on_in_every_way(figures):
+    found = figures("large_set", "--images", "64", "--size", "16", "--batch", "8", "--steps", "2")
+    trained = {name for name, phase in found["phases"].items() if "trained_per_second" in phase}
+    assert {name.removeprefix("training, ") for name in trained} == {
+        "in memory", "through the map", "read", "read ahead", "read, dropped", "read ahead, dropped"
+    }  # fmt: skip
+    assert all(phase["seconds"] > 0 for name, phase in found["phases"].items() if name not in trained)
+
+
+@pytest.mark.slow
+def test_heads_are_trained_on_features_from_a_file(figures, tmp_path):
+    words = {"images": 300, "eval-images": 50, "clusters": 7, "batch": 32, "steps": 3, "folder": tmp_path}
+    found = figures("pretrained_heads", *(f"--{name}={value}" for name, value in words.items()))
+    assert found["steps"] == 3
+    assert found["images_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_the_head_stage_of_spice_is_measured_beside_the_plain_way(figures):
+    assert figures("spice_head", "--images-per-iteration", "300", "--repeats", "2")

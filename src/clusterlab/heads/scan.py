@@ -116,11 +116,9 @@ class Scan(MultiHeadStage):
     def training_step(self, index: Tensor, _: int) -> Tensor:
         """Two forward passes, anchors then neighbours, each with its own batch statistics, as the authors do."""
         neighbour = self.draw_neighbours(index)
-        loss = scan_loss(
-            self._logits(index, "anchor"),
-            self._logits(neighbour, "neighbour"),
-            entropy_weight=self.settings.entropy_weight,
-        )
+        anchors = self._logits(index, "anchor")
+        loss = scan_loss(anchors, self._logits(neighbour, "neighbour"), entropy_weight=self.settings.entropy_weight)
+        self.observe_probs(anchors.softmax(dim=-1))
         self.observe(loss=loss.total.mean(), consistency=loss.consistency.mean(), entropy=loss.entropy.mean())
         return loss.total.sum()
 

@@ -143,6 +143,7 @@ class Spice(MultiHeadStage):
             inputs = torch.cat([ranks.gather(images, len(part)) for part, images in parts])
         for step in self.minibatches(found):
             self.train_on(inputs, step)
+        self.observe_probs(logits.softmax(dim=-1))
         self.observe(distinct=_distinct_share(found.rows, len(index)))
 
     def minibatches(self, found: PrototypeLabels) -> Iterator[PrototypeLabels]:

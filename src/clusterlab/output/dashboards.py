@@ -1,61 +1,61 @@
-"""The run on Weights & Biases. Nothing here can ask, hang or fail: the worst is one line in the log.
+"""Where a run can be watched: Weights & Biases, TensorBoard or a CSV file. Nothing here can ask, hang or fail.
 
-wandb is imported here only, and only when a dashboard is opened.
+The worst is one line in the log. `history.csv` and `report.html` are written whatever is chosen.
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from clusterlab.output.finished import FinishedRun
+
 log = logging.getLogger(__name__)
 
+Kind = Literal["wandb", "tensorboard", "csv", "none"]
 Mode = Literal["auto", "online", "offline", "disabled"]
-FINISH_FACTOR = 3
-"""The upload at the end may take so many times as long as an answer."""
+"""Of W&B. `auto` is what WANDB_MODE says, otherwise online where an API key is configured and offline where none is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a dashboard is told at the start."""
+
+    run_dir: Path
+    config: Mapping[str, Any]
+    group: str
+    name: str
+    """Of the run, within its group."""
+    project: str
+    mode: Mode
+    timeout: float
+    """Seconds that a server may delay the run, in all."""
 
 
 class Dashboard:
-    """One W&B run; one without a run (`None`) takes everything and does nothing."""
+    """Takes everything and does nothing. A subclass says what is done; after its first failure it does nothing, too.
 
-    def __init__(self, run: Any | None) -> None:
-        self._run = run
-        self._stages: set[str] = set()
+    A stage that was loaded, or trained in part by an earlier process, is told from its history as if it were trained.
+    """
+
+    def __init__(self) -> None:
+        self._alive = True
 
     def record(self, stage: str, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
-        """Log the scalars of one epoch as `stage/metric` over the stage's own epochs."""
+        """Take the scalars of one epoch."""
+        self._safely(lambda: self.send_epoch(stage, epoch, step, metrics))
 
-        def send(run: Any) -> None:
-            if stage not in self._stages:
-                self._stages.add(stage)
-                run.define_metric(f"{stage}/epoch", hidden=True)
-                run.define_metric(f"{stage}/*", step_metric=f"{stage}/epoch")
-            scalars = {f"{stage}/{name}": value for name, value in metrics.items()}
-            run.log(scalars | {f"{stage}/epoch": epoch, f"{stage}/step": step})
-
-        self._safely(send)
-
-    def finish(self, metrics: Mapping[str, Any], report_path: Path) -> None:
-        """Add the final scores, the report and the overview beside it, and close."""
-
-        def send(run: Any) -> None:
-            import wandb
-
-            run.summary.update({name: value for name, value in metrics.items() if _is_scalar(value)})
-            run.log({
-                "report": wandb.Html(report_path.read_text(encoding="utf-8"), inject=False),
-                "clusters": wandb.Image(str(report_path.with_name("clusters.png"))),
-            })  # fmt: skip
-
-        self._safely(send)
+    def finish(self, run: FinishedRun, metrics: Mapping[str, Any], run_dir: Path) -> None:
+        """Take what the run left in `run_dir`, of which `metrics` is metrics.json, and close."""
+        self._safely(lambda: self.send_result(run, metrics, run_dir))
         self.close()
 
     def close(self, *, failed: bool = False) -> None:
-        """End the run; closing twice is once."""
-        self._safely(lambda run: run.finish(exit_code=int(failed)))
-        self._run = None
+        """End; closing twice is once."""
+        self._safely(lambda: self.end(failed=failed))
+        self._alive = False
 
     def __enter__(self) -> "Dashboard":
         return self
@@ -65,83 +65,60 @@ class Dashboard:
     ) -> None:
         self.close(failed=error is not None)
 
-    def _safely(self, send: Callable[[Any], None]) -> None:
-        if self._run is None:
+    def send_epoch(self, stage: str, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the scalars as `stage/metric` over the stage's own epochs."""
+
+    def send_result(self, run: FinishedRun, metrics: Mapping[str, Any], run_dir: Path) -> None:
+        """Show the result."""
+
+    def end(self, *, failed: bool) -> None:
+        """Write out what is left."""
+
+    def _safely(self, send: Callable[[], None]) -> None:
+        if not self._alive:
             return
         try:
-            send(self._run)
-        except Exception as error:  # whatever wandb raises, the run goes on
-            log.warning("wandb failed (%s): going on without it", _first_line(error))
-            self._run = None
+            send()
+        except Exception as error:  # whatever a library raises, the run goes on
+            gave_up(type(self).__name__, error)
+            self._alive = False
 
 
-def open_dashboard(
-    mode: Mode,
-    *,
-    project: str,
-    run_dir: Path,
-    config: Mapping[str, Any],
-    group: str,
-    name: str,
-    timeout: float,
-) -> Dashboard:
-    """Start a W&B run named `name` within `group`, or a dashboard that does nothing.
+def gave_up(name: str, error: Exception) -> None:
+    """Say in one line that the run goes on without a dashboard."""
+    log.warning("%s failed (%s): going on without it", name, f"{type(error).__name__}: {error}".splitlines()[0])
 
-    `auto` is what WANDB_MODE says, otherwise online where an API key is configured and offline where none is.
-    `timeout`: seconds that the server may take to answer.
-    """
-    wanted = os.environ.get("WANDB_MODE", mode) if mode == "auto" else mode
-    if wanted == "disabled":
-        return Dashboard(None)
+
+def open_dashboard(kind: Kind, about: About) -> Dashboard:
+    """Start the dashboard `kind`, or one that does nothing where that fails."""
     try:
-        import wandb
-    except ImportError as error:
-        level = logging.INFO if wanted == "auto" else logging.WARNING
-        log.log(level, "no dashboard: wandb cannot be imported (%s)", _first_line(error))
-        return Dashboard(None)
-    try:
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            init_timeout=timeout,
-            finish_timeout=FINISH_FACTOR * timeout,
-            finish_timeout_raises=True,
-            disable_git=True,
-            disable_job_creation=True,
-            save_code=False,
-        )
-        wandb.setup(settings)
-        online = wanted != "offline" and _has_key(wandb)
-        if wanted == "online" and not online:
-            log.warning("wandb.mode=online, but no API key is configured: recording offline")
-        run = wandb.init(
-            project=project,
-            group=group,
-            name=name,
-            dir=run_dir,
-            config=dict(config),
-            mode="online" if online else "offline",
-            reinit="create_new",
-            settings=settings,
-        )
+        if kind == "wandb":
+            from clusterlab.output.weights_and_biases import open_wandb
+
+            return open_wandb(about)
+        if kind == "tensorboard":
+            from clusterlab.output.local_dashboards import TensorBoard
+
+            return TensorBoard(about)
+        if kind == "csv":
+            from clusterlab.output.local_dashboards import CsvFile
+
+            return CsvFile(about)
     except Exception as error:
-        log.warning("wandb failed (%s): going on without it", _first_line(error))
-        return Dashboard(None)
-    if online:
-        log.info("dashboard: %s", run.url)
-    else:
-        log.info("dashboard offline; to upload it: wandb sync %s", Path(run.dir).parent)
-    return Dashboard(run)
+        gave_up(f"logger={kind}", error)
+    return Dashboard()
 
 
-def _has_key(wandb: Any) -> bool:
-    """Whether a key is configured: in the environment, in .netrc, in wandb's settings. Asks nobody."""
-    return bool(wandb.login(prompt=False, verify=False))
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, int | float | str)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def scalars_of(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | str]:
+    """Return the scalars of metrics.json, nested ones as `baseline/acc`, those of a stage as `student/acc`."""
+    found: dict[str, float | int | str] = {}
+    for name, value in metrics.items():
+        if name == "stages":
+            for stage in value:
+                rest = {key: of_stage for key, of_stage in stage.items() if key != "name"}
+                found |= scalars_of(rest, f"{prefix}{stage['name']}/")
+        elif isinstance(value, Mapping):
+            found |= scalars_of(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float | str):
+            found[f"{prefix}{name}"] = value
+    return found

@@ -127,6 +127,7 @@ class MixMatch(PseudoLabelledStage):
         with torch.no_grad(), running_averages_kept(self.network):
             logits = [ranks.gather(self.network(view)[0], len(index)) for view in own_views[1:]]
             guessed = guess(*logits, temperature=self.settings.temperature)
+        self.observe_probs(guessed)
         # Any two images of the batch may be blended, so every process needs them all.
         views = [ranks.gather(own, count) for own, count in zip(own_views, counts, strict=True)]
         mixed = self.blend(torch.cat(views), torch.cat([given, guessed, guessed]))

@@ -75,6 +75,7 @@ class SelfLabel(StudentStage):
         """Both passes use batch statistics; the plain one comes first, as the authors do."""
         with torch.no_grad():
             plain = ranks.gather(self.teacher(self.look(self.plain, index, "plain"))[0], len(index))
+        self.observe_probs(plain.softmax(dim=1))
         strong = ranks.gather(self.network(self.look(self.strong, index, "strong"))[0], len(index))
         return selflabel_loss(plain, strong, threshold=self.settings.threshold, balanced=self.settings.balanced)
 

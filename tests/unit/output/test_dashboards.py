@@ -1,222 +1,67 @@
-"""W&B is really run, offline and in a process of its own, and what it wrote is read back."""
-
-import json
 import logging
-import os
-import subprocess
-import sys
-import types
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from clusterlab.output.dashboards import Dashboard, open_dashboard
-
-SCRIPT = """
-import logging, sys
-from pathlib import Path
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(name)s %(message)s")
-from clusterlab.output.dashboards import open_dashboard
-folder = Path(sys.argv[2])
-with open_dashboard(sys.argv[1], project="lab", run_dir=folder, config={"head": {"lr": 1e-4}}, group="sweep",
-                    name="scan-0", timeout=20) as dashboard:
-    for epoch in range(3):
-        dashboard.record("head", epoch, 7 * epoch, {"loss": 1 / (epoch + 1), "eval/acc": 0.5})
-    dashboard.record("student", 0, 4, {"loss": 2.0})
-    metrics = {"acc": 0.75, "silhouette": None, "stages": [1], "data": "digits"}
-    dashboard.finish(metrics, folder / "report.html")
-print("wandb imported:", "wandb" in sys.modules)
-"""
+from clusterlab.output.dashboards import About, Dashboard, open_dashboard, scalars_of
 
 
-def run_script(script: str, folder: Path, mode: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Without any key that the machine may have, and without a terminal to ask on."""
-    from PIL import Image
+class Lost(Dashboard):
+    """A dashboard whose connection is lost."""
 
-    folder.mkdir()
-    (folder / "report.html").write_text("<p>report</p>")
-    Image.new("RGB", (8, 8)).save(folder / "clusters.png")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    clean |= {
-        "NETRC": str(folder / "no-netrc"),
-        "WANDB_CONFIG_DIR": str(folder / "config"),
-        "HOME": str(folder),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", script, mode, str(folder)],
-        env=clean | environment, stdin=subprocess.DEVNULL, timeout=120, check=True,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    def __init__(self):
+        super().__init__()
+        self.calls = []
 
+    def send_epoch(self, stage, epoch, step, metrics):
+        self.calls.append(epoch)
+        if epoch == 1:
+            raise ConnectionError("lost\nand more")
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    (log,) = folder.glob("wandb/offline-run-*/*.wandb")
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log)],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def test_without_a_key_the_whole_run_is_recorded_offline(tmp_path: Path):
-    done = run_script(SCRIPT, tmp_path / "run", "auto")
-    info = [line for line in done.stdout.splitlines() if line.startswith(("INFO", "WARNING"))]
-    assert len(info) == 1
-    assert "wandb sync " in info[0]
-    assert done.stderr == ""
-    by_type: dict[str, list[Any]] = {}
-    for record in records(tmp_path / "run"):
-        by_type.setdefault(record["type"], []).append(record[record["type"]])
-    (about,) = by_type["run"]
-    assert (about["project"], about["run_group"], about["display_name"]) == ("lab", "sweep", "scan-0")
-    assert about["config"]["update"]["head"] == {"lr": 1e-4}
-    rows = [row["item"] for row in by_type["history"]]
-    assert [row["head/loss"] for row in rows if "head/loss" in row] == pytest.approx([1, 1 / 2, 1 / 3])
-    assert [row["head/epoch"] for row in rows if "head/epoch" in row] == [0, 1, 2]
-    assert [row["student/loss"] for row in rows if "student/loss" in row] == [2.0]
-    axes = {m["glob_name"]: m["step_metric"] for m in by_type["metric"] if m.get("glob_name")}
-    assert axes == {"head/*": "head/epoch", "student/*": "student/epoch"}
-    summary = {name: value for update in by_type["summary"] for name, value in update["update"].items()}
-    assert summary["acc"] == 0.75
-    assert summary["data"] == "digits"
-    assert not {"silhouette", "stages"} & summary.keys()
-    saved = {path.parent.name for path in (tmp_path / "run").glob("wandb/offline-run-*/files/media/*/*")}
-    assert saved == {"html", "images"}
-    assert by_type["exit"][0].get("exit_code", 0) == 0
-
-
-def test_online_without_a_key_goes_offline_with_a_warning(tmp_path: Path):
-    done = run_script(SCRIPT, tmp_path / "run", "online")
-    assert "WARNING clusterlab.output.dashboards wandb.mode=online, but no API key" in done.stdout
-    assert len(records(tmp_path / "run")) > 5
-
-
-@pytest.mark.parametrize(("mode", "variable"), [("disabled", "online"), ("auto", "disabled")])
-def test_disabled_does_not_even_import_wandb(tmp_path: Path, mode: str, variable: str):
-    done = run_script(SCRIPT, tmp_path / "run", mode, WANDB_MODE=variable)
-    assert done.stdout == "wandb imported: False\n"
-    assert not (tmp_path / "run" / "wandb").exists()
-
-
-def test_a_damaged_setup_is_one_warning(tmp_path: Path):
-    done = run_script(SCRIPT, tmp_path / "run", "auto", WANDB_API_KEY="too short")
-    assert done.stdout.count("WARNING") == 1
-    assert "wandb failed" in done.stdout
-    assert "Traceback" not in done.stderr
-
-
-def opened(tmp_path: Path, mode: str = "auto") -> Dashboard:
-    return open_dashboard(  # type: ignore[arg-type]
-        mode, project="p", run_dir=tmp_path, config={}, group="g", name="n", timeout=1
-    )
-
-
-@pytest.mark.parametrize(("mode", "level"), [("auto", logging.INFO), ("online", logging.WARNING)])
-def test_a_missing_wandb_is_one_line(tmp_path, monkeypatch, caplog, mode: str, level: int):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    with caplog.at_level(logging.INFO), opened(tmp_path, mode) as dashboard:
-        dashboard.record("head", 0, 0, {"loss": 1.0})
-    assert [(record.levelno, "cannot be imported" in record.message) for record in caplog.records] == [(level, True)]
-
-
-class FailingRun:
-    """A run whose connection is lost."""
-
-    url = dir = ""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def define_metric(self, *_: Any, **__: Any) -> None:
-        self.calls.append("define_metric")
-
-    def log(self, _: Any) -> None:
-        self.calls.append("log")
-        raise ConnectionError("lost\nand more")
-
-    def finish(self, exit_code: int) -> None:
-        self.calls.append(f"finish {exit_code}")
+    def end(self, *, failed):
+        self.calls.append(failed)
 
 
 def test_a_failure_on_the_way_is_one_warning_and_then_silence(caplog):
-    run = FailingRun()
-    with caplog.at_level(logging.INFO), Dashboard(run) as dashboard:
-        for epoch in range(3):
+    with caplog.at_level(logging.INFO), Lost() as dashboard:
+        for epoch in range(4):
             dashboard.record("head", epoch, 0, {"loss": 1.0})
     assert [record.getMessage() for record in caplog.records] == [
-        "wandb failed (ConnectionError: lost): going on without it"
+        "Lost failed (ConnectionError: lost): going on without it"
     ]
-    assert run.calls == ["define_metric", "define_metric", "log"]
+    assert dashboard.calls == [0, 1]
 
 
-def test_a_failure_at_the_start_is_one_warning(tmp_path, monkeypatch, caplog):
-    def fail(*_: Any, **__: Any) -> None:
-        raise TimeoutError("no answer")
-
-    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(Settings=dict, setup=fail))
-    with caplog.at_level(logging.INFO), opened(tmp_path, "online") as dashboard:
-        dashboard.record("head", 0, 0, {"loss": 1.0})
-        dashboard.finish({"acc": 1.0}, tmp_path / "report.html")
-    assert len(caplog.records) == 1
+def test_closing_twice_is_once():
+    with Lost() as dashboard:
+        dashboard.close()
+    assert dashboard.calls == [False]
 
 
-def fail_inside(dashboard: Dashboard) -> None:
+def fail_inside(dashboard):
     with dashboard:
         raise KeyError
 
 
 def test_a_run_that_fails_is_marked_failed():
-    run = FailingRun()
+    dashboard = Lost()
     with pytest.raises(KeyError):
-        fail_inside(Dashboard(run))
-    assert run.calls == ["finish 1"]
+        fail_inside(dashboard)
+    assert dashboard.calls == [True]
 
 
-def test_closing_twice_is_once():
-    run = FailingRun()
-    with Dashboard(run) as dashboard:
-        dashboard.close()
-    assert run.calls == ["finish 0"]
+@pytest.mark.parametrize("kind", ["tensorboard", "csv"])
+def test_what_cannot_be_opened_is_one_line(tmp_path, caplog, kind):
+    (tmp_path / "run").write_text("a file where the folder should be")
+    about = About(run_dir=tmp_path / "run", config={}, group="g", name="n", project="p", mode="offline", timeout=5)
+    with caplog.at_level(logging.WARNING), open_dashboard(kind, about) as dashboard:
+        dashboard.record("head", 0, 0, {"loss": 1.0})
+    assert len(caplog.records) == 1
+    assert "going on without it" in caplog.text
 
 
-SILENT_SERVER = """
-import json, os, threading, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-answering = threading.Event()
-answering.set()
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length") or 0))
-        if not answering.is_set():
-            time.sleep(1000)
-        project = {"id": "UHJvamVjdDox", "name": "lab", "entity": {"id": "RW50OjE=", "name": "me"}}
-        bucket = {"id": "UnVuOjE=", "name": "r", "displayName": "n", "config": "{}", "project": project}
-        viewer = {"id": "x", "entity": "me", "flags": "{}"}
-        data = {"upsertBucket": {"bucket": bucket, "inserted": True}, "viewer": viewer}
-        body = json.dumps({"data": data}).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    do_GET = do_POST
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-server.daemon_threads = True
-threading.Thread(target=server.serve_forever, daemon=True).start()
-os.environ |= {"WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": "a" * 40}
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("answers_first", [True, False])
-def test_a_server_that_stops_answering_delays_the_run_but_does_not_fail_it(tmp_path: Path, answers_first: bool):
-    opened_first = "for epoch in range(3):\n"
-    stop = "answering.clear()\n"
-    script = SCRIPT.replace(f"    {opened_first}", f"    {stop}    {opened_first}").replace("timeout=20", "timeout=5")
-    done = run_script(SILENT_SERVER + ("" if answers_first else stop) + script, tmp_path / "run", "auto")
-    assert done.stdout.count("WARNING") == 1
-    assert ("INFO clusterlab.output.dashboards dashboard: http" in done.stdout) == answers_first
-    assert "wandb imported: True" in done.stdout
+def test_scalars_are_named_by_their_place():
+    stages = [{"name": "head", "part": "scan", "acc": 0.5}, {"name": "student", "cached": True}]
+    metrics = {"acc": 0.75, "silhouette": None, "baseline": {"acc": 0.25}, "stages": stages, "warnings": ["a"]}
+    assert scalars_of(metrics) == {
+        "acc": 0.75, "baseline/acc": 0.25, "head/part": "scan", "head/acc": 0.5, "student/cached": True
+    }  # fmt: skip
