@@ -55,7 +55,7 @@ def test_protocol_says_what_was_trained_on_and_scored(make_run):
 
 def test_a_long_text_keeps_both_ends():
     assert shortened("abc", 3) == "abc"
-    assert shortened("/".join(f"folder{i}" for i in range(20)) + "/image.jpg", 24) == "folder0…der19/image.jpg"
+    assert shortened("/".join(f"folder{i}" for i in range(20)) + "/image.jpg", 24) == "folder0…lder19/image.jpg"
     assert len(shortened("x" * 1000, 90)) == 90
 
 
