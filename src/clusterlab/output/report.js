@@ -19,7 +19,7 @@ const root = document.documentElement;
 const night = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : night.matches);
 function showTheme() {
-  one("theme").textContent = isDark() ? "Light" : "Dark"; // what a press leads to
+  one("theme").textContent = isDark() ? "Light page" : "Dark page"; // what a press leads to
   map?.draw();
 }
 function startTheme() {
@@ -91,7 +91,8 @@ class ImageMap {
     this.confidences = new Uint8Array(bytes(given.confidence));
     this.lines = new Uint32Array(bytes(given.line));
     [this.canvas, this.tip, this.picture] = ["map-canvas", "map-tip", "map-picture"].map(one);
-    this.pen = this.canvas.getContext("2d");
+    this.layer = document.createElement("canvas"); // dots and names, drawn once for all images that are pointed at
+    this.pen = this.layer.getContext("2d");
     this.chosen = new Set(); // clusters; none chosen: all are shown
     this.current = -1;
     this.view = { zoom: 1, left: 0, top: 0 }; // what is seen, in widths of the map
@@ -108,15 +109,13 @@ class ImageMap {
   draw() {
     this.size = this.canvas.clientWidth;
     if (!this.size) return;
-    const sharp = devicePixelRatio || 1;
-    const width = Math.round(this.size * sharp);
-    if (this.canvas.width !== width) Object.assign(this.canvas, { width, height: Math.round(width * this.height) });
-    const pen = this.pen;
-    pen.setTransform(sharp, 0, 0, sharp, 0, 0);
-    pen.clearRect(0, 0, this.size, this.size * this.height);
+    const pen = this.pen, sharp = devicePixelRatio || 1, width = Math.round(this.size * sharp);
+    for (const canvas of [this.canvas, this.layer]) { // to set the size is to clear it
+      Object.assign(canvas, { width, height: Math.round(width * this.height) }).getContext("2d").scale(sharp, sharp);
+    }
     const { color: ink, backgroundColor: ground } = getComputedStyle(this.canvas);
     const usual = Math.min(Math.max(0.16 / Math.sqrt(this.xs.length), 0.0016), 0.007) * this.size;
-    const radius = Math.max(usual, 0.9) * Math.sqrt(this.view.zoom);
+    const radius = (this.radius = Math.max(usual, 0.9) * Math.sqrt(this.view.zoom));
     for (const visible of [false, true]) { // those that are not chosen lie below
       pen.globalAlpha = visible ? 1 : 0.12;
       // The last are drawn first: those with a picture lie on top.
@@ -126,7 +125,7 @@ class ImageMap {
     }
     pen.globalAlpha = 1;
     Object.assign(pen, { font: "600 15px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
-    Object.assign(pen, { lineJoin: "round", lineWidth: 4, strokeStyle: ground });
+    Object.assign(pen, { lineJoin: "round", lineWidth: 4, strokeStyle: ground, fillStyle: ink });
     for (const [cluster, x, y] of this.middles) {
       if (!this.isShown(cluster)) continue;
       const name = nameOf(cluster) || String(cluster);
@@ -134,18 +133,20 @@ class ImageMap {
       const [atX, atY] = this.place(x, y);
       const half = pen.measureText(text).width / 2 + 4;
       const inside = this.view.zoom > 1 ? atX : Math.min(Math.max(atX, half), this.size - half);
-      pen.fillStyle = ink;
       pen.strokeText(text, inside, atY);
       pen.fillText(text, inside, atY);
     }
-    if (this.current >= 0) {
-      const [x, y] = this.placeOf(this.current);
-      for (const [width, colour] of [[5, ground], [2, ink]]) {
-        Object.assign(pen, { lineWidth: width, strokeStyle: colour });
-        pen.beginPath();
-        pen.arc(x, y, radius + 4, 0, 2 * Math.PI);
-        pen.stroke();
-      }
+    this.mark();
+  }
+  mark() {
+    const pen = this.canvas.getContext("2d"), { color: ink, backgroundColor: ground } = getComputedStyle(this.canvas);
+    pen.clearRect(0, 0, this.size, this.size);
+    pen.drawImage(this.layer, 0, 0, this.size, this.size * this.height);
+    if (this.current < 0) return;
+    for (const [lineWidth, strokeStyle] of [[5, ground], [2, ink]]) {
+      Object.assign(pen, { lineWidth, strokeStyle }).beginPath();
+      pen.arc(...this.placeOf(this.current), this.radius + 4, 0, 2 * Math.PI);
+      pen.stroke();
     }
   }
   dot(i, radius, colour) {
@@ -191,9 +192,9 @@ class ImageMap {
     if (i === this.current) return;
     this.current = i;
     this.tip.hidden = i < 0;
-    this.draw();
+    this.mark();
     if (i < 0) return;
-    const hasPicture = i < this.ids.length;
+    const hasPicture = i < this.ids.length; // the first have one, all others have not
     one("map-id").textContent = hasPicture ? this.ids[i] : "no picture of this one here";
     one("map-line").textContent = hasPicture ? "" : `line ${this.lines[i].toLocaleString("en")} of assignments.csv`;
     one("map-cluster").textContent = label(this.clusters[i]);

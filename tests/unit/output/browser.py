@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,15 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What stood in the console since the last look."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        # The log comes late: what was said before this line is there when this line is.
+        last = f"looked at {time.monotonic_ns()}"
+        self.run("console.info(arguments[0])", last)
+        found: list[str] = []
+        until = time.monotonic() + 20
+        while not any(last in message for message in found):
+            assert time.monotonic() < until, "the console is silent"
+            found += [entry["message"] for entry in self.driver.get_log("browser")]
+        return [message for message in found if "looked at " not in message]
 
     def requests(self) -> list[str]:
         """Addresses that were asked for since the last look, but for those inside the page and inside the browser."""

@@ -47,7 +47,7 @@ def test_names_stand_wherever_the_cluster_is_spoken_of(make_run):
 
 def test_the_page_says_where_names_are_kept(make_run):
     text = re.sub(r"\s+", " ", Page(page_of(make_run())).text)
-    assert "put names.yaml beside this page, into the folder of the run" in text
+    assert "in the file names.yaml beside this page, in the folder of the run" in text
     assert data_of(page_of(make_run()))["result"] == "head-scan-ba9876543210"
 
 
