@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from clusterlab.data.images import ImageSet
 from clusterlab.output.pictures import data_uri, grid
@@ -41,6 +42,8 @@ class Card:
     size: int
     share: float
     confidence: float
+    agreement: float | None
+    """Share of its images' nearest neighbours that are in it, too; None where no neighbours are known."""
     classes: list[tuple[str, float]]
     """Its most frequent true classes and their shares, where labels are known."""
     typical: Picture | None
@@ -55,8 +58,13 @@ def typical_images(table: AssignmentTable, num_clusters: int, most: int) -> list
     return [_first(index.numpy(), table.distance, most) for index in members]
 
 
-def cards(images: ImageSet, table: AssignmentTable, num_clusters: int) -> list[Card]:
-    """Return the gallery, in the order of the clusters, or by size where not all are shown."""
+def cards(
+    images: ImageSet, table: AssignmentTable, num_clusters: int, agreement: Float[np.ndarray, " n"] | None
+) -> list[Card]:
+    """Return the gallery, in the order of the clusters, or by size where not all are shown.
+
+    `agreement`: share of each image's neighbours that are in its cluster, NaN where it is not known.
+    """
     counts = np.bincount(table.cluster, minlength=num_clusters)
     shown = list(range(num_clusters))
     if num_clusters > MOST_CARDS:
@@ -76,6 +84,7 @@ def cards(images: ImageSet, table: AssignmentTable, num_clusters: int) -> list[C
                 size=len(index),
                 share=len(index) / len(images),
                 confidence=float(table.confidence[index].mean()) if len(index) else 0.0,
+                agreement=_mean(agreement[index]) if agreement is not None else None,
                 classes=_classes(table, index.tolist()),
                 typical=picture(images, typical[cluster], columns=min(COLUMNS, num_typical)),
                 unsure=picture(images, unsure, columns=min(COLUMNS, num_typical)),
@@ -114,6 +123,11 @@ def _first(index: "np.ndarray", values: "np.ndarray", most: int) -> list[int]:
     order = np.argsort(values[index], kind="stable")[:most]
     chosen: list[int] = index[order].tolist()
     return chosen
+
+
+def _mean(values: Float[np.ndarray, " m"]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def _classes(table: AssignmentTable, index: list[int]) -> list[tuple[str, float]]:

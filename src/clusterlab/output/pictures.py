@@ -19,14 +19,12 @@ LOSSLESS_UP_TO, FINE_UP_TO = 16, 32
 def grid(pixels: npt.NDArray[np.uint8], index: Sequence[int], *, columns: int) -> Image.Image:
     """Compose the images `index` of `pixels` (n × c × y × x) row by row, on a transparent ground."""
     side = min(pixels.shape[2], LARGEST_TILE)
-    gap = max(1, side // 16)
-    rows = -(-len(index) // columns)
-    size = (columns * (side + gap) - gap, rows * (side + gap) - gap)
-    canvas = Image.new("RGBA", size)
-    for place, sample in enumerate(index):
-        row, column = divmod(place, columns)
-        canvas.paste(_tile(pixels[sample], side), (column * (side + gap), row * (side + gap)))
-    return canvas
+    return _composed(pixels, index, columns=columns, side=side, gap=max(1, side // 16), mode="RGBA")
+
+
+def sheet(pixels: npt.NDArray[np.uint8], index: Sequence[int], *, columns: int, side: int) -> Image.Image:
+    """Compose the images `index` edge to edge, each `side` pixels wide."""
+    return _composed(pixels, index, columns=columns, side=side, gap=0, mode="RGB")
 
 
 def overview(pixels: npt.NDArray[np.uint8], typical: Sequence[tuple[int, Sequence[int]]]) -> Image.Image:
@@ -69,12 +67,27 @@ def heat(shares: npt.NDArray[np.float64]) -> Image.Image:
     return Image.fromarray(np.dstack([blue, opacity]), "RGBA")
 
 
-def data_uri(picture: Image.Image, *, tile: int = 0) -> str:
-    """Return `picture` as WebP inside a `data:` address, exact unless it is composed of larger tiles."""
+def data_uri(picture: Image.Image, *, tile: int = 0, quality: int | None = None) -> str:
+    """Return `picture` as WebP inside a `data:` address, exact unless it is composed of larger tiles.
+
+    `quality`, up to 100, is that of a picture that is not exact; None chooses by the size of the tiles.
+    """
     buffer = io.BytesIO()
-    quality = 90 if tile <= FINE_UP_TO else 78
+    if quality is None:
+        quality = 90 if tile <= FINE_UP_TO else 78
     picture.save(buffer, "WEBP", lossless=tile <= LOSSLESS_UP_TO, quality=quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _composed(
+    pixels: npt.NDArray[np.uint8], index: Sequence[int], *, columns: int, side: int, gap: int, mode: str
+) -> Image.Image:
+    rows = -(-len(index) // columns)
+    canvas = Image.new(mode, (columns * (side + gap) - gap, rows * (side + gap) - gap))
+    for place, sample in enumerate(index):
+        row, column = divmod(place, columns)
+        canvas.paste(_tile(pixels[sample], side), (column * (side + gap), row * (side + gap)))
+    return canvas
 
 
 def _tile(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:

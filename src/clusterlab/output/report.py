@@ -1,31 +1,36 @@
 """report.html: what the clusters look like and how good they are, on one page that needs nothing else.
 
-The page holds no script and fetches nothing. Its content policy forbids both, so that a hostile file name
-could do nothing even where escaping failed.
+The page fetches nothing and runs one script, report.js. Its content policy forbids all else by the hash of that script,
+so that a hostile file name could do nothing even where escaping failed. What the script needs stands in the page as
+JSON that is no script; without the script the page shows the same, standing still.
 """
 
+import base64
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from clusterlab.data.images import Labels
 from clusterlab.output import charts, words
+from clusterlab.output.agreement import neighbour_agreement
 from clusterlab.output.colours import cluster_colours
 from clusterlab.output.confusion import confusion
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.gallery import cards, outliers
-from clusterlab.output.pictures import data_uri, heat, scatter
+from clusterlab.output.map_data import SIDE, map_view
+from clusterlab.output.names import LONGEST as LONGEST_NAME
+from clusterlab.output.near_duplicates import NEAR, near_duplicates
+from clusterlab.output.pictures import data_uri, heat
 from clusterlab.output.prototypes import Prototypes
 from clusterlab.output.safe_text import safe_text
 from clusterlab.output.table import AssignmentTable
 
-MAP_SIDE = 900
-"""Pixels."""
+HERE = Path(__file__).parent
 LARGEST_TABLE = 30
 """Classes or clusters up to which the confusion matrix has numbers; larger ones are a picture."""
 LONGEST_LIST = 100
@@ -40,42 +45,58 @@ SCORES = (
 """(key in metrics.json, name, whether it is read as a percentage)."""
 
 
-@dataclass(frozen=True)
-class MapLabel:
-    """Where the number of a cluster stands on the map, in [0, MAP_SIDE]."""
-
-    cluster: int
-    x: float
-    y: float
-
-
 def render(
     run: FinishedRun,
     table: AssignmentTable,
     prototypes: Prototypes,
     labels: Labels | None,
     metrics: Mapping[str, Any],
+    names: Mapping[int, str],
 ) -> str:
-    """Return the page."""
+    """Return the page; `names` are those of the clusters, as far as they have one."""
     odd, odd_names = outliers(run.images, table, prototypes)
+    # What UTF-8 cannot hold is replaced.
+    names = {cluster: name.encode("utf-8", "replace").decode("utf-8") for cluster, name in names.items()}
+    view, colours = map_view(run, table), cluster_colours(run.num_clusters)
+    neighbours, script = run.neighbours, (HERE / "report.js").read_text(encoding="utf-8")
+    agreement = neighbour_agreement(run.images, neighbours, table.cluster) if neighbours else None
+    gallery = cards(run.images, table, run.num_clusters, agreement)
+    near = near_duplicates(run.images, table, neighbours, run.assignments.embeddings) if neighbours else None
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             metrics=metrics,
+            headline=words.headline(metrics),
+            names=names,
+            longest_name=LONGEST_NAME,
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+            data={
+                "result": run.result,
+                "numClusters": run.num_clusters,
+                "longestName": LONGEST_NAME,
+                "names": names,
+                "colours": colours,
+                "map": view and view.data,
+            },
             unreadable=run.images.unreadable,
             images_in_words=words.kind_of_images(run.images),
             protocol_in_words=words.protocol(run.images),
             scores=[entry for entry in SCORES if _is_shown(entry[0], metrics, labels)],
             rivals=[metrics[name] for name in ("baseline", "pixel_baseline", "oracle") if name in metrics],
-            colours=cluster_colours(run.num_clusters),
+            colours=colours,
             sizes=charts.sizes(table.cluster, run.num_clusters),
             histogram=charts.histogram(table.confidence, 20),
-            cards=cards(run.images, table, run.num_clusters),
-            **_map(run, table),
+            cards=gallery,
+            carded={card.cluster for card in gallery},
+            map=view,
+            map_side=SIDE,
             **_confusion(run, table, labels),
             outliers=odd,
             outlier_names=odd_names,
+            near=near,
+            nearness=NEAR,
             twins=[(table.id[i], twin) for i, twin in enumerate(table.duplicate_of) if twin],
             curves=charts.curves(run.history().rows),
             curve_box=(charts.WIDTH, charts.HEIGHT),
@@ -87,7 +108,7 @@ def render(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -108,26 +129,6 @@ def _is_shown(score: str, metrics: Mapping[str, Any], labels: Labels | None) -> 
     if score == "many_to_one" and labels is not None and metrics["num_clusters"] <= len(labels.names):
         return False  # it says something only where there are more clusters than classes
     return metrics.get(score) is not None
-
-
-def _map(run: FinishedRun, table: AssignmentTable) -> dict[str, Any]:
-    """The images that have coordinates: a picture of dots, and where each cluster's number stands."""
-    if run.projection is None:
-        return {"map": None}
-    points = run.projection.points.double().numpy()
-    drawn = np.flatnonzero(np.isfinite(points).all(axis=1))
-    if not len(drawn):
-        return {"map": None}
-    placed, clusters = charts.to_unit_square(points[drawn]), table.cluster[drawn]
-    colours = cluster_colours(run.num_clusters)
-    dots = scatter(placed, [colours[cluster] for cluster in clusters.tolist()], side=MAP_SIDE)
-    middles = {int(c): np.median(placed[clusters == c], axis=0) * MAP_SIDE for c in np.unique(clusters)}
-    return {
-        "map": data_uri(dots),
-        "map_side": MAP_SIDE,
-        "map_labels": [MapLabel(c, float(x), MAP_SIDE - float(y)) for c, (x, y) in middles.items()],
-        "map_count": len(drawn),
-    }
 
 
 def _confusion(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -> dict[str, Any]:

@@ -2,23 +2,21 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from clusterlab.artifacts import ClusterCount, Instances, Neighbours, PseudoLabels
 from clusterlab.data.images import ImageSet, Labels
-from clusterlab.evaluation.collapse import cluster_health, collapse_warnings
+from clusterlab.evaluation.collapse import cluster_health
 from clusterlab.evaluation.metrics import score
 from clusterlab.evaluation.silhouette import silhouette
+from clusterlab.output.advice import advice
+from clusterlab.output.agreement import neighbour_agreement
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.table import AssignmentTable
 from clusterlab.output.versions import versions
-from clusterlab.output.words import counted
 
-CLEARLY = 0.005
-"""A baseline better by no more than that is as good."""
 NEARLY = 0.02
 """A silhouette lower by no more than that is nearly as good."""
 
@@ -50,6 +48,9 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
         summary["pixel_baseline"] = {"name": "k-means on pixels", **judged(run.baseline.pixels)}
     if labels is not None and run.neighbours is not None:
         summary["neighbour_purity"] = neighbour_purity(run.neighbours, run.images, labels)
+    if run.neighbours is not None:
+        shares = neighbour_agreement(run.images, run.neighbours, table.cluster)[pool.numpy()]
+        summary["neighbour_agreement"] = float(shares.mean())
     if run.neighbours is not None and run.neighbours.recall is not None:
         summary["neighbour_recall"] = run.neighbours.recall
     if run.pseudo_labels is not None:
@@ -72,11 +73,7 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
         "duplicates": int((table.twin >= 0).sum()),
         "unreadable": len(run.images.unreadable),
     }
-    summary["warnings"] = [
-        *collapse_warnings(health, spread=_spread(run)),
-        *_data_warnings(run.images, table, labels),
-        *_comparison_warnings(summary),
-    ]
+    summary["warnings"] = advice(run, table, labels, summary, health)
     return summary | {"versions": versions()}
 
 
@@ -143,37 +140,3 @@ def _stage(stage: StageRecord, labels: Labels | None, pool: Int[Tensor, " e"]) -
         "cached": stage.cached,
         **scores,
     }
-
-
-def _spread(run: FinishedRun) -> str | None:
-    """The setting that keeps images spread over clusters: of the stage that lost clusters, or of the head."""
-    used = [(stage.name, len(torch.unique(stage.clusters))) for stage in run.stages if stage.clusters is not None]
-    if len(used) > 1 and used[-2][1] > used[-1][1]:
-        return f"a lower {used[-1][0]}.optimiser.lr (before it, {used[-2][0]} still used {used[-2][1]} clusters)"
-    head = run.config.get("head")
-    weight = head.get("entropy_weight") if isinstance(head, dict) else None
-    return None if weight is None else f"a head.entropy_weight above {weight:g}"
-
-
-def _data_warnings(images: ImageSet, table: AssignmentTable, labels: Labels | None) -> list[str]:
-    warnings = []
-    if images.unreadable:
-        warnings.append(f"Left out, because unreadable: {counted(len(images.unreadable), 'file')}.")
-    twins = np.flatnonzero(table.twin >= 0).tolist()
-    leaked = sum({table.split[twin], table.split[table.twin[twin]]} == {"train", "test"} for twin in twins)
-    if images.protocol == "split" and leaked:
-        warnings.append(f"In both splits, pixel for pixel: {counted(leaked, 'image')}. That flatters the scores.")
-    if labels is not None:
-        unknown = int((labels.values[images.eval_index.numpy()] < 0).sum())
-        if unknown:
-            warnings.append(f"Left out of the scores, because without a label: {counted(unknown, 'image')}.")
-    return warnings
-
-
-def _comparison_warnings(summary: dict[str, Any]) -> list[str]:
-    return [
-        f"{summary[row]['name']} is more accurate ({summary[row]['acc']:.1%}) than {summary['method']} "
-        f"({summary['acc']:.1%}): train for longer, or try another method."
-        for row in ("baseline", "pixel_baseline")
-        if "acc" in summary and row in summary and summary[row]["acc"] > summary["acc"] + CLEARLY
-    ]

@@ -1,5 +1,8 @@
 """Numbers and settings in words, for the report."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from clusterlab.data.images import ImageSet
 
 
@@ -28,7 +31,15 @@ def counted(count: int, noun: str) -> str:
 
 def short_number(value: float) -> str:
     """Return four significant digits."""
-    return f"{value:.4g}"
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return `text`, of one longer than `most` characters the beginning and, mostly, the end."""
+    if len(text) <= most:
+        return text
+    end = most * 2 // 3
+    return f"{text[: most - end - 1]}…{text[-end:]}"
 
 
 def protocol(images: ImageSet) -> str:
@@ -50,3 +61,20 @@ def kind_of_images(images: ImageSet) -> str:
     colour = "grey" if images.channels == 1 else "colour"
     height, width = images.pixels.shape[2:]
     return f"{len(images):,} {colour} images of {width} × {height} pixels"
+
+
+def headline(metrics: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the result in a sentence, and that of k-means on the same features; empty where there is none."""
+    rival = metrics.get("baseline")
+    if "acc" in metrics:
+        return (
+            f"{percent(metrics['acc'])} of the images lie in the cluster of their class.",
+            f"{rival['name']}: {percent(rival['acc'])}" if rival else "",
+        )
+    used = counted(metrics["used_clusters"], "cluster")
+    if metrics["silhouette"] is None:
+        return f"The images lie in {used}.", ""
+    return (
+        f"The images lie in {used}, with a silhouette of {decimal(metrics['silhouette'])}.",
+        f"{rival['name']}: {decimal(rival['silhouette'])}" if rival and rival["silhouette"] is not None else "",
+    )

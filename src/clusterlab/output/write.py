@@ -47,7 +47,7 @@ def write_outputs(run: FinishedRun, run_dir: Path) -> dict[str, Any]:
     write_text(run_dir / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True))
     with replacing(run_dir / "history.csv") as temporary:
         run.history().write(temporary)
-    write_text(run_dir / "report.html", render(run, table, prototypes, labels, metrics))
+    write_text(run_dir / "report.html", render(run, table, prototypes, labels, metrics, names))
     # Last: where there are metrics, everything else is there, too.
     write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     return metrics

@@ -47,7 +47,7 @@ def test_typical_images_are_the_nearest_of_their_own_cluster():
 
 def test_cards_show_the_right_pixels():
     images, table = case([1, 0, 1, 1], distance=[0.3, 0.0, 0.1, 0.2])
-    empty, card = cards(images, table, 3)[2], cards(images, table, 3)[1]
+    empty, card = cards(images, table, 3, None)[2], cards(images, table, 3, None)[1]
     assert tiles(shown(card.typical.uri), 3) == [2, 3, 0]
     assert card.names == ["2.png", "3.png", "0.png"]
     assert (card.size, card.share, card.unsure) == (3, 0.75, None)
@@ -57,21 +57,21 @@ def test_cards_show_the_right_pixels():
 def test_least_sure_images_are_others_than_the_typical():
     margin = [i / 40 for i in range(40)]
     images, table = case([0] * 40, margin=margin, distance=[0.0] * 20 + [0.5] * 20)
-    (card,) = cards(images, table, 1)
+    (card,) = cards(images, table, 1, None)
     assert card.typical.count == 20
     assert tiles(shown(card.unsure.uri), 10) == list(range(20, 30))
 
 
 def test_true_classes_of_a_card_are_shares_of_the_known():
     images, table = case([0, 0, 0, 0, 0])
-    (card,) = cards(images, replace(table, label=["cat", "dog", "cat", "", "cat"]), 1)
+    (card,) = cards(images, replace(table, label=["cat", "dog", "cat", "", "cat"]), 1, None)
     assert card.classes == [("cat", 0.75), ("dog", 0.25)]
 
 
 def test_with_very_many_clusters_the_largest_are_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MOST_CARDS", 2)
     images, table = case([0, 1, 1, 2, 2, 2])
-    assert [card.cluster for card in cards(images, table, 4)] == [2, 1]
+    assert [card.cluster for card in cards(images, table, 4, None)] == [2, 1]
 
 
 def test_outliers_come_farthest_beyond_the_fence_first():

@@ -80,6 +80,13 @@ def test_the_model_holds_what_predict_needs(make_run, tmp_path: Path):
     assert model.prototypes.fences.isfinite().all()
 
 
+def test_names_beside_the_report_stand_in_it_and_in_the_table(make_run, tmp_path: Path):
+    (tmp_path / "names.yaml").write_text(f"result: {make_run().result}\nnames: {{3: threes}}\n", encoding="utf-8")
+    write_outputs(make_run(), tmp_path)
+    assert ">threes<" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '"threes"' in (tmp_path / "assignments.csv").read_text(encoding="utf-8")
+
+
 def test_overview_has_a_row_for_every_cluster_in_use(make_run, tmp_path: Path):
     write_outputs(make_run(), tmp_path / "run")
     with Image.open(tmp_path / "run" / "clusters.png") as picture:
