@@ -12,8 +12,8 @@ from clusterlab.predict.model import Model
 
 TOLERANCE = 1e-4
 """All outputs lie in [−1, 1]. Another library adds the same float32 numbers in another order: that came to 8e-6 at
-most in ResNets, a wide ResNet and a ViT with random weights. Ten times as much leaves room for deeper ones, and moves no
-image to another cluster whose two most probable clusters are more than 2e-4 apart."""
+most in ResNets, a wide ResNet and a ViT with random weights. Ten times as much leaves room for deeper ones, and moves
+no image to another cluster whose two most probable clusters are more than 2e-4 apart."""
 NOISE = 6
 """Random images."""
 
@@ -26,8 +26,11 @@ def check_images(model: Model) -> UInt8[Tensor, "n c y x"]:
 
 
 @torch.no_grad()
-def largest_difference(programme: Programme, model: Model, batches: Sequence[UInt8[Tensor, "b c y x"]]) -> float:
-    """Return the largest difference between any two outputs, over batches of different sizes; NaN is infinite."""
+def largest_difference(programme: Programme, model: Model, batches: Sequence[Tensor]) -> float:
+    """Return the largest difference between any two outputs, over batches of stored images; NaN is infinite.
+
+    Their sizes differ: so does what a type could say of their shapes.
+    """
     largest = 0.0
     for images in batches:
         for found, wanted in zip(programme(images), model.outputs(images), strict=True):

@@ -18,7 +18,7 @@ from clusterlab.arguments import Parser
 from clusterlab.durable import sync, sync_folder, write_text
 from clusterlab.errors import UserError
 from clusterlab.export.check import TOLERANCE, check_images, largest_difference, see_equal
-from clusterlab.export.formats import FORMATS, Programme
+from clusterlab.export.formats import FORMATS, Programme, said_in_one_line
 from clusterlab.export.network import INPUT, OUTPUTS, Served
 from clusterlab.output import names
 from clusterlab.output.model_folder import WEIGHTS, write_model
@@ -76,16 +76,19 @@ def _write(model: Model, folder: Path, formats: Sequence[str], batches: list[Ten
     differences = {}
     served = Served(model)
     for name in formats:
-        programme: Programme
-        if name == ALWAYS:
-            programme = replace(load(folder, device="cpu"), autocast=False).outputs
-        else:
-            path = folder / FORMATS[name].file
-            FORMATS[name].write(served, batches[0], path)
-            programme = FORMATS[name].read(path)
-        differences[name] = largest_difference(programme, model, batches)
+        with said_in_one_line(name):
+            differences[name] = largest_difference(_programme(name, folder, served, batches[0]), model, batches)
         see_equal(name, differences[name])
     return differences
+
+
+def _programme(name: str, folder: Path, served: Served, example: Tensor) -> Programme:
+    """Write the format and return what lies in its file."""
+    if name == ALWAYS:
+        return replace(load(folder, device="cpu"), autocast=False).outputs
+    path = folder / FORMATS[name].file
+    FORMATS[name].write(served, example, path)
+    return FORMATS[name].read(path)
 
 
 def _real(model: Model, images: Path | None) -> list[UInt8[Tensor, "b c y x"]]:

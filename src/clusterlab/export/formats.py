@@ -30,13 +30,12 @@ class Format:
 
     file: str
     write: Callable[[Served, UInt8[Tensor, "b c y x"], Path], None]
-    """For a network, images such as it takes, and the file; raises UserError where it cannot be written so."""
+    """For a network, images such as it takes, and the file."""
     read: Callable[[Path], Programme]
 
 
 def _write_torch(served: Served, example: Tensor, path: Path) -> None:
-    with _said_in_one_line("torch"):
-        torch.export.save(_programme(served, example), path)
+    torch.export.save(_programme(served, example), path)
 
 
 def _read_torch(path: Path) -> Programme:
@@ -53,17 +52,16 @@ def _write_onnx(served: Served, example: Tensor, path: Path) -> None:
     for library in ("onnx", "onnxscript", "onnxruntime"):
         _imported(library)
     weights = sum(value.numel() * value.element_size() for value in served.state_dict().values())
-    with _said_in_one_line("onnx"):
-        torch.onnx.export(
-            _programme(served, example),
-            f=path,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            opset_version=OPSET,
-            external_data=weights > LARGEST_ONNX,
-            dynamo=True,
-            verbose=False,
-        )
+    torch.onnx.export(
+        _programme(served, example),
+        f=path,
+        input_names=[INPUT],
+        output_names=list(OUTPUTS),
+        opset_version=OPSET,
+        external_data=weights > LARGEST_ONNX,
+        dynamo=True,
+        verbose=False,
+    )
 
 
 def _read_onnx(path: Path) -> Programme:
@@ -82,6 +80,28 @@ FORMATS = {
 }
 
 
+@contextmanager
+def said_in_one_line(name: str) -> Iterator[None]:
+    """Turn what writing and running a format raises, which can be anything, into a line.
+
+    The warnings of the libraries are about themselves.
+
+    Raises:
+        UserError: instead of any other exception.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"this network cannot be written and run as --format {name} ({reason}): use another format"
+        ) from error
+
+
 def _programme(served: Served, example: Tensor) -> torch.export.ExportedProgram:
     with torch.no_grad():
         return torch.export.export(served, (example,), dynamic_shapes=({0: torch.export.Dim("n")},))
@@ -94,17 +114,3 @@ def _imported(library: str) -> Any:
         raise UserError(
             f"--format onnx needs the library {library}, which is not installed: pip install 'clusterlab[onnx]'"
         ) from error
-
-
-@contextmanager
-def _said_in_one_line(name: str) -> Iterator[None]:
-    """Turn what the exporters raise, which can be anything, into a line; their warnings are about themselves."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"this network cannot be written as --format {name} ({reason}): use another format") from error

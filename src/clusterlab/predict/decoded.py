@@ -44,7 +44,7 @@ def decoded_batches(
             yield batch
 
 
-def read_image(source: Source, *, size: int, channels: int) -> UInt8[np.ndarray, "c size size"]:
+def read_image(source: Source, *, size: int, channels: int) -> UInt8[np.ndarray, "{channels} {size} {size}"]:
     """Return the pixels of one image as a run would have them.
 
     Raises:

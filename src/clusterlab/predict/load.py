@@ -64,20 +64,21 @@ def _settings(saved: SavedModel, folder: Path) -> ModelSettings:
 
 def _network(saved: SavedModel, settings: ModelSettings, folder: Path) -> Classifier:
     plan = backbone_of(settings.backbone, "backbone")
-    with torch.random.fork_rng(devices=[]):  # whoever asks for a model draws on as if there were none
-        built = NetworkSpec(plan.part, plan.settings, settings.channels).build()
     try:
-        network = with_state(
-            saved.network,
-            backbone=built,
-            clusters=settings.num_clusters,
-            hidden=settings.hidden,
-            normalise=settings.normalise,
-        )
+        with torch.random.fork_rng(devices=[]):  # whoever asks for a model draws on as if there were none
+            network = with_state(
+                saved.network,
+                backbone=NetworkSpec(plan.part, plan.settings, settings.channels).build(),
+                clusters=settings.num_clusters,
+                hidden=settings.hidden,
+                normalise=settings.normalise,
+            )
     except (RuntimeError, IndexError) as error:
         raise _damaged(folder, " ".join(str(error).split())[:200]) from error
     vectors, fences = saved.prototypes
-    if vectors.shape != (settings.num_clusters, built.feature_dim) or fences.shape != (settings.num_clusters,):
+    if vectors.shape != (settings.num_clusters, network.backbone.feature_dim) or fences.shape != (
+        settings.num_clusters,
+    ):
         raise _damaged(folder, "its prototypes are of another network")
     return network
 

@@ -90,11 +90,13 @@ class Model:
     def label(self, images: Iterable[NewImage], *, batch_size: int | None = None) -> Iterator[Batch]:
         """As `batches`, for images that are found already."""
         settings = self.settings
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size} is too few: use 1 or more")
         decoded = decoded_batches(
             images,
             size=settings.image_size,
             channels=settings.channels,
-            batch_size=batch_size or settings.inference_batch,
+            batch_size=settings.inference_batch if batch_size is None else batch_size,
         )
         twins = Twins()
         try:
