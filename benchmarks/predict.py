@@ -27,9 +27,9 @@ from clusterlab.models.build import NetworkSpec
 from clusterlab.models.classifier import Classifier
 from clusterlab.output.model_folder import SavedModel, write_model
 from clusterlab.output.prototypes import Prototypes
-from clusterlab.predict import command
+from clusterlab.predict import AUTO, command
 from clusterlab.predict.decoded import decoded_batches
-from clusterlab.predict.load import AUTO, load
+from clusterlab.predict.load import load
 from clusterlab.predict.model import Model
 from clusterlab.predict.new_images import find_images
 from common import describe_machine, keep_freed_memory, write_figures

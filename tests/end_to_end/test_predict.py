@@ -200,7 +200,7 @@ def test_files_are_sorted_into_a_folder_per_cluster_with_its_name(folder, predic
         (("scan", "photos", "--copy-to", "photos/sorted"), "photos/sorted lies in photos"),
         (("scan", "photos", "--link-to", "photos/=9.bmp"), "photos/=9.bmp"),
         (("scan", "photos", "--device", "cuda:99"), "device=cuda:99"),
-        (("scan", "scan/report.html"), "none of the 1 images can be read; the first, report.html: not an image"),
+        (("scan", "scan/report.html"), "cannot read report.html: not an image"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(folder, predict, words, said):

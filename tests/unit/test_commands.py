@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -67,3 +68,14 @@ def test_stopping_it_is_one_line(command, monkeypatch):
 
     monkeypatch.setattr(module, "main", stopped)
     assert command("predict") == (130, "clusterlab: stopped\n")
+
+
+@pytest.mark.parametrize("name", commands.MODULES)
+def test_a_command_explains_itself_without_importing_torch(name):
+    code = (
+        "import sys\nfrom clusterlab.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print('heavy:', 'torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, name, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "heavy: False"

@@ -12,13 +12,13 @@ from clusterlab.models.build import NetworkSpec
 from clusterlab.models.classifier import Classifier, with_state
 from clusterlab.output.model_folder import CONFIG, SavedModel, read_model
 from clusterlab.output.names import read_names
+from clusterlab.predict import AUTO
 from clusterlab.predict.model import Model
 from clusterlab.predict.settings import ModelSettings
 from clusterlab.trainer import computes_in_bf16
 
 MODEL = "model"
 """The folder of the model in that of its run."""
-AUTO = "auto"
 
 
 def load(run_dir: str | Path, *, device: str = AUTO) -> Model:

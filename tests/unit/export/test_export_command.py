@@ -10,7 +10,7 @@ from small_model import LIBRARY, write_small_model
 
 import clusterlab
 from clusterlab.errors import UserError
-from clusterlab.export import check, command, formats
+from clusterlab.export import PROGRAMMES, check, command, formats
 from clusterlab.export.command import main
 from clusterlab.export.formats import FORMATS
 
@@ -165,3 +165,7 @@ def test_a_network_that_an_exporter_cannot_write_is_one_line(run_dir, tmp_path, 
     with pytest.raises(UserError, match=r"cannot be written and run as --format onnx \(no such operator\)") as error:
         command.main([str(run_dir), "--output", str(tmp_path / "out"), "--format", "onnx"])
     assert "\n" not in str(error.value)
+
+
+def test_the_words_of_the_command_are_the_formats_that_there_are():
+    assert tuple(FORMATS) == PROGRAMMES
