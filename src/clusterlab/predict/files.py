@@ -81,11 +81,11 @@ class _Unreadable:
         self.first += [f"{name}: {safe_text(reason)}" for name, reason in found[: SHOWN - len(self.first)]]
 
     def instead_of_labels(self) -> str:
+        if not self.count:
+            return "there are no images to label: the list is empty"
         if self.count == 1:
             return f"cannot read {self.first[0]}"
-        return f"none of the {self.count} images can be read" + "".join(
-            f"; the first, {line}" for line in self.first[:1]
-        )
+        return f"none of the {self.count} images can be read; the first, {self.first[0]}"
 
     def lines(self) -> list[str]:
         if not self.count:
