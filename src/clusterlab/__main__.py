@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from clusterlab import sweep
+from clusterlab import commands, sweep
 from clusterlab.errors import UserError
 from clusterlab.explain import explain
 from clusterlab.other_packages import check_configs, config_folders
@@ -130,6 +130,9 @@ def _run_sweep(arguments: Namespace) -> None:
 def main() -> None:
     """Compose the config and run it; a person's mistake is one line and exit code 2."""
     _keep_large_blocks()
+    if sys.argv[1:2] and sys.argv[1] in commands.MODULES:
+        commands.run(sys.argv[1], sys.argv[2:])
+        return
     Plugins.instance().register(OtherPackages)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions over instead of printing them
     sweep.end_with_sweep()

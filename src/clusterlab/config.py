@@ -115,7 +115,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     top = _validate(_TopLevel, {**values, "num_clusters": None} if auto else values, "")
     source = find("data", _name(values.get("data"), "data is needed", "data"), Source)
     data = _validate(source.Settings, values["data"], "data")
-    backbone = _backbone(values.get("backbone"), "backbone")
+    backbone = backbone_of(values.get("backbone"), "backbone")
     return RunConfig(
         values=values,
         seed=top.seed,
@@ -145,11 +145,16 @@ def _plan(values: Mapping[str, Any], section: str, backbone: BackbonePlan) -> St
     own = wanted.pop("backbone", None) if part.own_network else None
     settings = _validate(part.Settings, wanted, section)
     part.check(settings, has_own_network=own is not None)
-    plan = backbone if own is None else _backbone(own, f"{section}.backbone")
+    plan = backbone if own is None else backbone_of(own, f"{section}.backbone")
     return StagePlan(section, part, settings, plan, kind=TRAINED.get(section, section))
 
 
-def _backbone(chosen: object, section: str) -> BackbonePlan:
+def backbone_of(chosen: object, section: str) -> BackbonePlan:
+    """Return the backbone that the plain values of a section choose.
+
+    Raises:
+        UserError: there is none of that name, or its values are not valid.
+    """
     name = _name(chosen, f"{section} is needed", "backbone" if section == "backbone" else f"backbone@{section}")
     part = find("backbone", name, Backbone)
     assert isinstance(chosen, Mapping)

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from clusterlab import ranks
 from clusterlab.artifacts import Assignments
 from clusterlab.data.datamodule import Pixels
 from clusterlab.errors import UserError
-from clusterlab.models.classifier import Classifier, only_head
+from clusterlab.models.classifier import Classifier, only_head, with_state
 from clusterlab.progress import track
 from clusterlab.stage import Work
 
@@ -126,8 +125,8 @@ def assign(network: Classifier, work: Work, pixels: Pixels, features: Rows | Non
     """Return the clusters that the first head of `network` gives every image; `features` are those of its backbone."""
 
     def classify(values: Tensor) -> tuple[Tensor, Tensor]:
-        probs = network.classify(values)[0].softmax(dim=1)
-        return probs, F.normalize(values.float(), dim=1).half()
+        probs, embeddings = network.outputs(values)
+        return probs, embeddings.half()
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
         return classify(network.backbone(images))
@@ -150,12 +149,10 @@ def assign(network: Classifier, work: Work, pixels: Pixels, features: Rows | Non
 
 def network_of(assignments: Assignments, work: Work) -> Classifier:
     """Return the trained network that gave `assignments`; its backbone has to be the stage's."""
-    network = Classifier(
+    return with_state(
+        assignments.network,
         backbone=work.network.build(),
         clusters=assignments.probs.shape[1],
         hidden=assignments.hidden,
         normalise=assignments.normalise,
-        groups=assignments.network.get("groups"),
     )
-    network.load_state_dict(assignments.network)
-    return network

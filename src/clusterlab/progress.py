@@ -71,9 +71,12 @@ class EpochProgress:
             self.bar.close()
 
 
-def track(steps: Iterable[T], title: str, *, unit: str = "batch") -> Iterator[T]:
-    """Yield `steps` and show how many are done and the time left, once it takes longer than a moment."""
-    total = len(steps) if isinstance(steps, Sized) else None
+def track(steps: Iterable[T], title: str, *, unit: str = "batch", total: int | None = None) -> Iterator[T]:
+    """Yield `steps` and show how many are done and the time left, once it takes longer than a moment.
+
+    `total` says how many there are, where `steps` does not.
+    """
+    total = len(steps) if isinstance(steps, Sized) else total
     yield from tqdm(
         steps,
         desc=title,

@@ -208,6 +208,7 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step], oracle: St
             "mean": list(config.data.mean),
             "std": list(config.data.std),
             "precision": config.trainer.precision,
+            "inference_batch": config.trainer.inference_batch,
         },
     )
 

@@ -48,7 +48,7 @@ class TrainerSettings(Settings):
             raise UserError("trainer.accelerator=gpu, but torch sees no GPU: use trainer=cpu, or see `nvidia-smi`")
         precision = self.precision
         if precision == "auto":
-            precision = "bf16-mixed" if _computes_in_bf16(accelerator) else "32-true"
+            precision = "bf16-mixed" if computes_in_bf16(accelerator) else "32-true"
         devices = self.devices
         if devices == "auto":
             devices = torch.cuda.device_count() if accelerator == "gpu" else 1
@@ -78,7 +78,8 @@ class TrainerSettings(Settings):
         return wanted if self.max_epochs is None else min(wanted, self.max_epochs)
 
 
-def _computes_in_bf16(accelerator: str) -> bool:
+def computes_in_bf16(accelerator: Literal["cpu", "gpu"]) -> bool:
+    """Return whether this machine's CPU, or its GPU, computes in bfloat16 itself."""
     if accelerator == "gpu":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:

@@ -56,3 +56,10 @@ def test_heads_are_trained_on_features_from_a_file(figures, tmp_path):
 @pytest.mark.slow
 def test_the_head_stage_of_spice_is_measured_beside_the_plain_way(figures):
     assert figures("spice_head", "--images-per-iteration", "300", "--repeats", "2")
+
+
+def test_labelling_is_measured_beside_decoding_alone(figures):
+    words = {"images": 30, "side": 40, "size": 16, "backbone": "small", "rounds": 1, "device": "cpu"}
+    found = figures("predict", *(f"--{name}={value}" for name, value in words.items()))
+    assert found["ways"].keys() == {"decoding alone", "the network alone", "predict"}
+    assert all(way["images_per_second"] > 0 for way in found["ways"].values())

@@ -1,9 +1,10 @@
-"""Runs one loop in several threads at once, and hands on what each of them yields as it comes."""
+"""Work in several threads: one loop that each of them runs, or one function over many items in their order."""
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from typing import TypeVar
 MOST_THREADS = 16
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def usable_threads() -> int:
@@ -51,3 +53,23 @@ def in_threads(loop: Callable[[threading.Event], Iterator[T]], threads: int) -> 
                     yield result[0]
         finally:
             stop.set()
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int) -> Iterator[R]:
+    """Yield `function` of each of `items` in their order, computed in threads.
+
+    At most `ahead` of them are begun and not yet taken: no more items are drawn, and no more results are held. An error
+    in `function` is raised in its turn. No thread is left when this ends.
+    """
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        try:
+            for item in items:
+                if len(pending) == ahead:
+                    yield pending.popleft().result()
+                pending.append(pool.submit(function, item))
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,5 +1,7 @@
 """A backbone with cluster heads: the network that a clustering method trains and a run leaves behind."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -72,9 +74,28 @@ class Classifier(nn.Module):
         logits = self.heads(features).float()
         return logits if self.groups is None else grouped(logits, self.groups, self.clusters)
 
+    def outputs(self, features: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b d"]]:
+        """Return the first head's probabilities and the L2-normalised features, in float32."""
+        return self.classify(features)[0].softmax(dim=1), F.normalize(features.float(), dim=1)
+
     def forward(self, images: Float[Tensor, "b c y x"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head."""
         return self.classify(self.backbone(images))
+
+
+def with_state(
+    state: Mapping[str, Tensor], *, backbone: Backbone, clusters: int, hidden: int | None, normalise: bool
+) -> Classifier:
+    """Return the classifier of one head that `state` is of.
+
+    Raises:
+        RuntimeError: it is the state of another.
+    """
+    network = Classifier(
+        backbone=backbone, clusters=clusters, hidden=hidden, normalise=normalise, groups=state.get("groups")
+    )
+    network.load_state_dict(state)
+    return network
 
 
 def grouped(logits: Float[Tensor, "h b m"], groups: Int[Tensor, " m"], clusters: int) -> Float[Tensor, "h b k"]:

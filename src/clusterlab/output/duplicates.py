@@ -1,6 +1,7 @@
 """Images with identical pixels."""
 
 import hashlib
+import sqlite3
 from collections import Counter
 
 import numpy as np
@@ -19,8 +20,43 @@ def first_twins(pixels: UInt8[np.ndarray, "n c y x"]) -> Int[np.ndarray, " n"]:
     first: dict[bytes, int] = {}
     for index, row in enumerate(rows):
         if times[row] > 1:
-            digest = hashlib.blake2b(pixels[index].tobytes(), digest_size=16).digest()
+            digest = _digest(pixels[index])
             earliest = first.setdefault(digest, index)
             if earliest != index:
                 twins[index] = earliest
     return twins
+
+
+class Twins:
+    """The same of images that come one after the other, and that nobody holds: only their digests are kept.
+
+    They lie in a nameless database of SQLite's, which keeps 2 MB of it in memory and the rest in a temporary file.
+    """
+
+    def __init__(self) -> None:
+        self._seen = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._seen.execute("PRAGMA journal_mode = OFF")
+        self._seen.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, name TEXT) WITHOUT ROWID")
+
+    def first(self, pixels: UInt8[np.ndarray, "c y x"], name: str) -> str:
+        """Return the name of the first image with these pixels; nothing where this, called `name`, is the first.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        digest = _digest(pixels)
+        try:
+            if self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, name)).rowcount:
+                return ""
+            (earlier,) = self._seen.execute("SELECT name FROM seen WHERE digest = ?", (digest,)).fetchone()
+        except sqlite3.OperationalError as error:
+            raise OSError(str(error)) from error
+        return str(earlier)
+
+    def close(self) -> None:
+        """Forget them."""
+        self._seen.close()
+
+
+def _digest(pixels: UInt8[np.ndarray, "c y x"]) -> bytes:
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()

@@ -20,6 +20,7 @@ from clusterlab.errors import UserError
 from clusterlab.output.prototypes import Prototypes
 
 FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _STATE = "network/"
 
 
@@ -39,9 +40,9 @@ def write_model(model: SavedModel, folder: Path) -> None:
     temporary.mkdir()
     network = {f"{_STATE}{name}": value.cpu().clone().contiguous() for name, value in model.network.items()}
     fitted = {"prototypes": model.prototypes.vectors, "fences": model.prototypes.fences}
-    save_file(network | fitted, temporary / "model.safetensors")
+    save_file(network | fitted, temporary / WEIGHTS)
     text = json.dumps({"format": FORMAT, **model.config}, indent=2, allow_nan=False)
-    (temporary / "config.json").write_bytes(f"{text}\n".encode())
+    (temporary / CONFIG).write_bytes(f"{text}\n".encode())
     sync_folder(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
@@ -54,12 +55,13 @@ def read_model(folder: Path) -> SavedModel:
         UserError: there is no whole model there, or one of another format.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "model.safetensors")
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
         found = config.pop("format")
         prototypes = Prototypes(tensors.pop("prototypes"), tensors.pop("fences"))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} holds no whole model ({error}): run clusterlab again to write it") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder} holds no whole model ({reason}): run clusterlab again to write it") from error
     if found != FORMAT:
         raise UserError(f"{folder} has format {found}, this clusterlab reads format {FORMAT}: write it anew")
     return SavedModel({name.removeprefix(_STATE): value for name, value in tensors.items()}, prototypes, config)

@@ -3,7 +3,7 @@
 `id` and the class names are written in an inert form that `safe_text.original_text` turns back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from clusterlab.artifacts import Assignments
 from clusterlab.data.images import ImageSet, Labels
-from clusterlab.durable import replacing, write_text
+from clusterlab.output.columns import columns, writing
 from clusterlab.output.duplicates import first_twins
 from clusterlab.output.prototypes import Choice, Prototypes, distances
 from clusterlab.output.safe_text import safe_text
@@ -67,62 +67,23 @@ def tabulate(
     )
 
 
-def write_csv(table: AssignmentTable, path: Path) -> None:
-    """UTF-8, a header, every name in quotes, six decimals, `\\n`: the same table gives the same bytes."""
-    header = ["id,split,cluster,confidence,margin,distance,outlier,duplicate_of", *_texts(table)]
-    write_text(path, "\n".join([",".join(header), *_lines(table)]) + "\n")
-
-
-def write_parquet(table: AssignmentTable, path: Path) -> None:
-    """The same columns with their types, unrounded."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        "id": pa.array(table.id, pa.string()),
-        "split": pa.array(table.split, pa.string()),
-        "cluster": pa.array(table.cluster, pa.int32()),
-        "confidence": pa.array(table.confidence, pa.float32()),
-        "margin": pa.array(table.margin, pa.float32()),
-        "distance": pa.array(table.distance, pa.float32()),
-        "outlier": pa.array(table.outlier, pa.bool_()),
-        "duplicate_of": pa.array(table.duplicate_of, pa.string()),
-    }
-    columns |= {name: pa.array(values, pa.string()) for name, values in _texts(table).items()}
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
-
-
-def _texts(table: AssignmentTable) -> dict[str, list[str]]:
-    """The columns that are not always there."""
-    columns = {"name": table.name, "label": table.label}
-    return {title: values for title, values in columns.items() if values is not None}
-
-
-def _lines(table: AssignmentTable) -> Iterator[str]:
-    columns = zip(
-        table.id,
-        table.split,
-        table.cluster.tolist(),
-        table.confidence.tolist(),
-        table.margin.tolist(),
-        table.distance.tolist(),
-        table.outlier.tolist(),
-        table.duplicate_of,
-        zip(*_texts(table).values(), strict=True) if _texts(table) else [()] * len(table.id),
-        strict=True,
-    )
-    for name, split, cluster, confidence, margin, distance, outlier, twin, texts in columns:
-        yield (
-            f"{_quoted(name)},{split},{cluster},{confidence:.6f},{margin:.6f},{distance:.6f},"
-            f"{'true' if outlier else 'false'},{','.join(map(_quoted, (twin, *texts)))}"
+def write_table(table: AssignmentTable, path: Path) -> None:
+    """Write it as CSV or as Parquet, as the name of `path` ends."""
+    with writing(path) as add:
+        add(
+            columns(
+                id=table.id,
+                split=table.split,
+                cluster=table.cluster,
+                confidence=table.confidence,
+                margin=table.margin,
+                distance=table.distance,
+                outlier=table.outlier,
+                duplicate_of=table.duplicate_of,
+                name=table.name,
+                label=table.label,
+            )
         )
-
-
-def _quoted(text: str) -> str:
-    # Always: in quotes a name stays one cell where a spreadsheet splits at other characters than commas.
-    escaped = text.replace('"', '""')
-    return f'"{escaped}"' if text else ""
 
 
 def _label_names(labels: Labels) -> list[str]:

@@ -16,7 +16,7 @@ from clusterlab.output.pictures import overview
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.report import render
 from clusterlab.output.summary import summarise
-from clusterlab.output.table import tabulate, write_csv, write_parquet
+from clusterlab.output.table import tabulate, write_table
 
 OVERVIEW_ROWS, OVERVIEW_COLUMNS = 40, 12
 
@@ -35,8 +35,8 @@ def write_outputs(run: FinishedRun, run_dir: Path) -> dict[str, Any]:
     table = tabulate(run.images, run.assignments, choice, prototypes, labels, names)
     metrics = summarise(run, table, labels)
 
-    write_csv(table, run_dir / "assignments.csv")
-    write_parquet(table, run_dir / "assignments.parquet")
+    write_table(table, run_dir / "assignments.csv")
+    write_table(table, run_dir / "assignments.parquet")
     head = {"hidden": run.assignments.hidden, "normalise": run.assignments.normalise}
     described = {**run.model, "result": run.result, "num_clusters": run.num_clusters, **head}
     write_model(SavedModel(run.assignments.network, prototypes, described), run_dir / "model")

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from clusterlab.data.parallel import MOST_THREADS, in_threads, usable_threads
+from clusterlab.data.parallel import MOST_THREADS, in_threads, map_ahead, usable_threads
 
 
 def decoders() -> list[threading.Thread]:
@@ -58,3 +58,42 @@ def test_there_is_a_thread_for_every_core_that_the_process_may_use(monkeypatch):
     assert usable_threads() == 3
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
     assert usable_threads() == MOST_THREADS
+
+
+def test_a_function_over_items_keeps_their_order():
+    def slow_at_first(item: int) -> int:
+        time.sleep(0.02 if item % 4 == 0 else 0)
+        return item * item
+
+    assert list(map_ahead(slow_at_first, range(20), threads=4, ahead=6)) == [i * i for i in range(20)]
+    assert decoders() == []
+
+
+def test_no_more_items_are_drawn_than_may_be_ahead():
+    drawn = 0
+
+    def items() -> Iterator[int]:
+        nonlocal drawn
+        for item in range(1, 101):
+            drawn = item
+            yield item
+
+    results = map_ahead(lambda item: item, items(), threads=3, ahead=5)
+    for taken in range(1, 90):
+        assert next(results) == taken
+        assert drawn <= taken + 5
+    results.close()
+    assert decoders() == []
+
+
+def test_an_error_comes_in_the_turn_of_its_item():
+    def fails_at_three(item: int) -> int:
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    results = map_ahead(fails_at_three, range(10), threads=2, ahead=4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert decoders() == []

@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from clusterlab.output.duplicates import first_twins
+from clusterlab.output.duplicates import Twins, first_twins
 
 
 def images(n: int = 6) -> np.ndarray:
@@ -32,3 +33,21 @@ def test_a_memory_map_gives_the_same(tmp_path: Path):
     pixels[5] = pixels[0]
     np.save(tmp_path / "x.npy", pixels)
     assert first_twins(np.load(tmp_path / "x.npy", mmap_mode="r")).tolist() == first_twins(pixels).tolist()
+
+
+def test_images_that_come_one_by_one_have_the_same_twins_as_images_at_once():
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 2, (300, 1, 2, 3), dtype=np.uint8)  # 64 different ones
+    twins = Twins()
+    found = [twins.first(image, str(i)) for i, image in enumerate(pixels)]
+    twins.close()
+    assert found == ["" if twin < 0 else str(twin) for twin in first_twins(pixels).tolist()]
+    assert len(set(found)) > 50
+
+
+def test_a_disk_without_room_for_the_digests_is_an_error_of_the_system():
+    twins = Twins()
+    twins._seen.execute("PRAGMA max_page_count = 3")
+    different = (np.array([[[i // 256, i % 256]]], dtype=np.uint8) for i in range(1000))
+    with pytest.raises(OSError, match="full"):
+        list(map(twins.first, different, ["x" * 100] * 1000))

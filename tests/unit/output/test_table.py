@@ -13,7 +13,7 @@ from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.safe_text import original_text
-from clusterlab.output.table import AssignmentTable, tabulate, write_csv, write_parquet
+from clusterlab.output.table import AssignmentTable, tabulate, write_table
 
 COLUMNS = ["id", "split", "cluster", "confidence", "margin", "distance", "outlier", "duplicate_of"]
 
@@ -27,7 +27,7 @@ def table_of(run: FinishedRun, **names: str) -> AssignmentTable:
 
 def test_csv_holds_the_table(make_run, tmp_path: Path):
     run = make_run(60)
-    write_csv(table_of(run), tmp_path / "a.csv")
+    write_table(table_of(run), tmp_path / "a.csv")
     read = pd.read_csv(tmp_path / "a.csv", dtype={"label": str}, keep_default_na=False)
     assert list(read.columns) == [*COLUMNS, "label"]
     assert tuple(read["id"]) == run.images.ids
@@ -41,8 +41,8 @@ def test_csv_holds_the_table(make_run, tmp_path: Path):
 
 def test_parquet_holds_the_same_as_csv(make_run, tmp_path: Path):
     table = table_of(make_run(60))
-    write_csv(table, tmp_path / "a.csv")
-    write_parquet(table, tmp_path / "a.parquet")
+    write_table(table, tmp_path / "a.csv")
+    write_table(table, tmp_path / "a.parquet")
     typed = pd.read_parquet(tmp_path / "a.parquet")
     read = pd.read_csv(tmp_path / "a.csv", dtype={"label": str}, keep_default_na=False)
     assert typed.dtypes.astype(str)[["cluster", "confidence", "outlier"]].tolist() == [
@@ -55,14 +55,14 @@ def test_parquet_holds_the_same_as_csv(make_run, tmp_path: Path):
 
 def test_the_same_table_gives_the_same_bytes(make_run, tmp_path: Path):
     for name in ("a", "b"):
-        write_csv(table_of(make_run(30)), tmp_path / f"{name}.csv")
-        write_parquet(table_of(make_run(30)), tmp_path / f"{name}.parquet")
+        write_table(table_of(make_run(30)), tmp_path / f"{name}.csv")
+        write_table(table_of(make_run(30)), tmp_path / f"{name}.parquet")
     for end in ("csv", "parquet"):
         assert (tmp_path / f"a.{end}").read_bytes() == (tmp_path / f"b.{end}").read_bytes()
 
 
 def test_lines_are_of_one_form(make_run, tmp_path: Path):
-    write_csv(table_of(make_run(20)), tmp_path / "a.csv")
+    write_table(table_of(make_run(20)), tmp_path / "a.csv")
     content = (tmp_path / "a.csv").read_bytes().decode("utf-8")
     assert "\r" not in content
     form = r'"[^"]+",(train|test),\d+,\d\.\d{6},\d\.\d{6},\d\.\d{6},(true|false),,"\d"'
@@ -71,8 +71,8 @@ def test_lines_are_of_one_form(make_run, tmp_path: Path):
 
 def test_without_labels_there_is_no_label_column(make_run, tmp_path: Path):
     table = table_of(make_run(20, labelled=False))
-    write_csv(table, tmp_path / "a.csv")
-    write_parquet(table, tmp_path / "a.parquet")
+    write_table(table, tmp_path / "a.csv")
+    write_table(table, tmp_path / "a.parquet")
     assert list(pd.read_csv(tmp_path / "a.csv").columns) == COLUMNS
     assert list(pd.read_parquet(tmp_path / "a.parquet").columns) == COLUMNS
 
@@ -110,7 +110,7 @@ HOSTILE = (
 def test_hostile_names_survive_the_round_trip_and_are_inert(make_run, tmp_path: Path):
     run = make_run(12, ids=HOSTILE, num_clusters=3)
     run.images.pixels[11] = run.images.pixels[0]
-    write_csv(table_of(run), tmp_path / "a.csv")
+    write_table(table_of(run), tmp_path / "a.csv")
     content = (tmp_path / "a.csv").read_bytes().decode("utf-8")
     assert content.count("\n") == 13
     rows = list(csv.DictReader(content.splitlines()))
@@ -138,8 +138,8 @@ def test_a_handful_of_images_is_enough(make_run, n: int):
 
 def test_clusters_that_have_names_get_a_column_before_the_labels(make_run, tmp_path: Path):
     table = table_of(make_run(30), cluster2='=a "b"')
-    write_csv(table, tmp_path / "a.csv")
-    write_parquet(table, tmp_path / "a.parquet")
+    write_table(table, tmp_path / "a.csv")
+    write_table(table, tmp_path / "a.parquet")
     read = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
     assert list(read.columns) == [*COLUMNS, "name", "label"]
     assert {(row.cluster, row.name_) for row in read.rename(columns={"name": "name_"}).itertuples()} == {

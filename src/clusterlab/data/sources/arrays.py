@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 from numpy.lib.npyio import NpzFile
 from pydantic import PositiveInt
 
+from clusterlab.data.array_layout import channels_last
 from clusterlab.data.classes import from_numbers
 from clusterlab.data.decode import square_array
 from clusterlab.data.images import ImageSet, Split
@@ -26,7 +27,6 @@ from clusterlab.data.originals import Originals, split_sizes, stamp_of
 from clusterlab.data.sources.base import Source, SourceSettings
 from clusterlab.errors import UserError
 
-CHANNELS = (1, 3)
 LABELS = ("labels", "y_train", "y_test")
 UNKNOWN = -1
 
@@ -60,7 +60,7 @@ class Arrays(Source):
                 "for a folder of image files use data=folder"
             )
         content = _read(path, with_labels=self.settings.labels == "auto")
-        images = _channels_last(content.images, path)
+        images = channels_last(content.images, str(path))
         _, y, x, c = images.shape
         size = self.settings.image_size or min(y, x)
         originals = Originals(
@@ -149,28 +149,3 @@ def _splits(values: np.ndarray, count: int, path: Path) -> tuple[Split, ...]:
             f"{path}: splits of shape {values.shape} must be {count} times 'train' or 'test', one per image"
         )
     return cast(tuple[Split, ...], names)
-
-
-def _channels_last(images: np.ndarray, path: Path) -> UInt8[np.ndarray, "n y x c"]:
-    """Return a view of `images` as n×y×x×c.
-
-    Raises:
-        UserError: the dtype is not uint8, or the shape does not tell which axis is which.
-    """
-    shape = "×".join(str(length) for length in images.shape)
-    if images.dtype != np.uint8:
-        raise UserError(
-            f"{path}: the images are {images.dtype}, not uint8: bring their values to 0..255 (times 255, if "
-            "they are in [0, 1]) and save images.round().astype('uint8')"
-        )
-    if images.ndim not in (3, 4) or 0 in images.shape:
-        raise UserError(f"{path}: the images are {shape}: save them as n×y×x, n×y×x×c or n×c×y×x with c 1 or 3")
-    last, second = images.shape[-1] in CHANNELS, images.ndim == 4 and images.shape[1] in CHANNELS
-    if images.ndim == 3 and not last:
-        return images[..., None]
-    if images.ndim == 4 and last != second:
-        return images if last else images.transpose(0, 2, 3, 1)
-    problem = "may be read in two ways" if last else "have no axis of 1 or 3 channels"
-    raise UserError(
-        f"{path}: the images are {shape} and {problem}: save them as n×y×x×c with c 1 or 3, y and x above 3"
-    )

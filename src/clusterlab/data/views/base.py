@@ -32,18 +32,18 @@ class Normalise:
 
     def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
         deviation = torch.tensor(std, dtype=torch.float64)
-        self._scale = (1 / (255 * deviation)).float()[:, None, None]
-        self._shift = (-torch.tensor(mean, dtype=torch.float64) / deviation).float()[:, None, None]
+        self.scale = (1 / (255 * deviation)).float()[:, None, None]
+        self.shift = (-torch.tensor(mean, dtype=torch.float64) / deviation).float()[:, None, None]
 
     def __call__(self, values: Float[Tensor, "b c y x"] | UInt8[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
         """Images or levels in, network input out; levels are overwritten.
 
         Refuses another number of channels than mean and std have.
         """
-        require_channels(values, len(self._scale))
+        require_channels(values, len(self.scale))
         # Kept where it was last used: a copy to a GPU in every step would cost more than the arithmetic.
-        self._scale, self._shift = self._scale.to(values.device), self._shift.to(values.device)
-        return values.float().mul_(self._scale).add_(self._shift)
+        self.scale, self.shift = self.scale.to(values.device), self.shift.to(values.device)
+        return values.float().mul_(self.scale).add_(self.shift)
 
 
 def require_channels(images: Tensor, channels: int) -> None:

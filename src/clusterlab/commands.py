@@ -1,0 +1,28 @@
+"""The commands that are no runs: the first word of `python -m clusterlab WORD …`, before Hydra sees any.
+
+Settings of a run are written name=value, so none of them can be such a word.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from clusterlab.errors import UserError
+
+MODULES = {
+    "predict": "clusterlab.predict.command",
+    "export": "clusterlab.export.command",
+}
+"""Word → module with `main(words)`, which is imported when the word is typed."""
+
+
+def run(name: str, words: Sequence[str]) -> None:
+    """Run the command; a person's mistake is one line and exit code 2."""
+    try:
+        importlib.import_module(MODULES[name]).main(list(words))
+    except UserError as error:
+        print(f"clusterlab: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("clusterlab: stopped", file=sys.stderr)
+        sys.exit(130)
