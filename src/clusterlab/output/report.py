@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusterlab.data.images import Labels
@@ -29,6 +28,7 @@ from clusterlab.output.pictures import data_uri, heat
 from clusterlab.output.prototypes import Prototypes
 from clusterlab.output.safe_text import safe_text
 from clusterlab.output.table import AssignmentTable
+from clusterlab.output.templates import template
 
 HERE = Path(__file__).parent
 LARGEST_TABLE = 30
@@ -62,67 +62,44 @@ def render(
     agreement = neighbour_agreement(run.images, neighbours, table.cluster) if neighbours else None
     gallery = cards(run.images, table, run.num_clusters, agreement)
     near = near_duplicates(run.images, table, neighbours, run.assignments.embeddings) if neighbours else None
-    return (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            metrics=metrics,
-            headline=words.headline(metrics),
-            names=names,
-            longest_name=LONGEST_NAME,
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
-            data={
-                "result": run.result,
-                "numClusters": run.num_clusters,
-                "longestName": LONGEST_NAME,
-                "names": names,
-                "colours": colours,
-                "map": view and view.data,
-            },
-            unreadable=run.images.unreadable,
-            images_in_words=words.kind_of_images(run.images),
-            protocol_in_words=words.protocol(run.images),
-            scores=[entry for entry in SCORES if _is_shown(entry[0], metrics, labels)],
-            rivals=[metrics[name] for name in ("baseline", "pixel_baseline", "oracle") if name in metrics],
-            colours=colours,
-            sizes=charts.sizes(table.cluster, run.num_clusters),
-            histogram=charts.histogram(table.confidence, 20),
-            cards=gallery,
-            carded={card.cluster for card in gallery},
-            map=view,
-            map_side=SIDE,
-            **_confusion(run, table, labels),
-            outliers=odd,
-            outlier_names=odd_names,
-            near=near,
-            nearness=NEAR,
-            twins=[(table.id[i], twin) for i, twin in enumerate(table.duplicate_of) if twin],
-            curves=charts.curves(run.history().rows),
-            curve_box=(charts.WIDTH, charts.HEIGHT),
-            longest_list=LONGEST_LIST,
-            config=yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True),
-        )
+    return template("report.html.jinja").render(
+        metrics=metrics,
+        headline=words.headline(metrics),
+        names=names,
+        longest_name=LONGEST_NAME,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        data={
+            "result": run.result,
+            "numClusters": run.num_clusters,
+            "longestName": LONGEST_NAME,
+            "names": names,
+            "colours": colours,
+            "map": view and view.data,
+        },
+        unreadable=run.images.unreadable,
+        images_in_words=words.kind_of_images(run.images),
+        protocol_in_words=words.protocol(run.images),
+        scores=[entry for entry in SCORES if _is_shown(entry[0], metrics, labels)],
+        rivals=[metrics[name] for name in ("baseline", "pixel_baseline", "oracle") if name in metrics],
+        colours=colours,
+        sizes=charts.sizes(table.cluster, run.num_clusters),
+        histogram=charts.histogram(table.confidence, 20),
+        cards=gallery,
+        carded={card.cluster for card in gallery},
+        map=view,
+        map_side=SIDE,
+        **_confusion(run, table, labels),
+        outliers=odd,
+        outlier_names=odd_names,
+        near=near,
+        nearness=NEAR,
+        twins=[(table.id[i], twin) for i, twin in enumerate(table.duplicate_of) if twin],
+        curves=charts.curves(run.history().rows),
+        curve_box=(charts.WIDTH, charts.HEIGHT),
+        longest_list=LONGEST_LIST,
+        config=yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "duration": words.duration,
-        "percent": words.percent,
-        "counted": words.counted,
-        "decimal": words.decimal,
-        "short": words.short_number,
-        "inert": safe_text,
-    }
-    return environment
 
 
 def _is_shown(score: str, metrics: Mapping[str, Any], labels: Labels | None) -> bool:

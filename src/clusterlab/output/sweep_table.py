@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from clusterlab.durable import write_text
 from clusterlab.output import words
 from clusterlab.output.safe_text import safe_text
+from clusterlab.output.templates import template
 from clusterlab.sweep_records import Record
 
 SCORES = (
@@ -124,17 +123,9 @@ def as_text(table: SweepTable) -> str:
 
 def render(table: SweepTable, folder: Path) -> str:
     """Return the page; the runs are linked relative to `folder`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"counted": words.counted, "inert": _safe}
     done = [(row, run) for row in table.rows for run in row.runs]
     constant = {name: row.settings[name] for row in table.rows for name in row.settings if name not in table.varied}
-    return environment.get_template("sweep.html.jinja").render(
+    return template("sweep.html.jinja", inert=_safe).render(
         table=table,
         constant=constant,
         runs=[(row, run, _link(run, folder)) for row, run in sorted(done, key=lambda found: found[1].number)],
