@@ -25,7 +25,8 @@ from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
 from clusterlab.evaluation.oracle import check_oracle, oracle_labels
-from clusterlab.output.dashboards import About, open_dashboard
+from clusterlab.output.dashboard import About
+from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled

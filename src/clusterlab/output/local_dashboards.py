@@ -11,7 +11,7 @@ from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from clusterlab.output.dashboards import About, Dashboard, scalars_of
+from clusterlab.output.dashboard import About, Dashboard, scalars_of
 from clusterlab.output.finished import FinishedRun
 
 log = logging.getLogger(__name__)

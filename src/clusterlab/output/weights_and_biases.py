@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from clusterlab.output.confusion import confusion
-from clusterlab.output.dashboards import About, Dashboard, gave_up, scalars_of
+from clusterlab.output.dashboard import About, Dashboard, gave_up, scalars_of
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.pictures import grid
 

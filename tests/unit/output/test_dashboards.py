@@ -2,7 +2,8 @@ import logging
 
 import pytest
 
-from clusterlab.output.dashboards import About, Dashboard, open_dashboard, scalars_of
+from clusterlab.output.dashboard import About, Dashboard, scalars_of
+from clusterlab.output.dashboards import open_dashboard
 
 
 class Lost(Dashboard):

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from clusterlab.output.dashboards import About, Dashboard, open_dashboard
+from clusterlab.output.dashboard import About, Dashboard
+from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.weights_and_biases import WeightsAndBiases
 
 SCRIPT = """
 import logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(name)s %(message)s")
-from clusterlab.output.dashboards import About, open_dashboard
+from clusterlab.output.dashboard import About
+from clusterlab.output.dashboards import open_dashboard
 about = About(run_dir=Path(sys.argv[2]), config={"head": {"lr": 1e-4}}, group="sweep", name="scan-0", project="lab",
               mode=sys.argv[1], timeout=25)
 with open_dashboard("wandb", about) as dashboard:
