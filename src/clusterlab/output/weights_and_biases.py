@@ -119,6 +119,8 @@ def open_wandb(about: About) -> Dashboard:
         level = logging.INFO if wanted == "auto" else logging.WARNING
         log.log(level, "no dashboard: wandb cannot be imported (%s)", str(error).splitlines()[0])
         return Dashboard()
+    # wandb tells its makers how it fares; that this fails where the server does is said once, by us.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     try:
         settings = wandb.Settings(
             silent=True,
