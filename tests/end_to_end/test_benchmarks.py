@@ -42,7 +42,7 @@ def test_a_large_set_is_decoded_opened_and_trained_on_in_every_way(figures):
     assert {name.removeprefix("training, ") for name in trained} == {
         "in memory", "through the map", "read", "read ahead", "read, dropped", "read ahead, dropped"
     }  # fmt: skip
-    assert all(phase["seconds"] > 0 for name, phase in found["phases"].items() if name not in trained)
+    assert all(phase["seconds"] > 0 for name, phase in found["phases"].items() if name.startswith("decoding"))
 
 
 @pytest.mark.slow
