@@ -9,9 +9,38 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+SETTING = re.compile(r"(?<![\w./@~-])([a-z_]+(?:\.[a-z_]+)+)(?==|`)")
+"""What is typed with a value, or stands alone between backticks."""
 FETCHED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href"}
+
+
+def below(values, prefix=""):
+    """Names of all settings, and of what holds some, as they are typed."""
+    for name, value in values.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from below(value, f"{prefix}{name}.")
+
+
+def settings_in(folder: str, prefix: str) -> set[str]:
+    read = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONF / folder).rglob("*.yaml")]
+    return {name for values in read for name in below(values, prefix)}
+
+
+@pytest.fixture(scope="module")
+def settings():
+    found = set(below(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))))
+    found |= settings_in("method", "") | settings_in("data/views", "data.views.")
+    for group in ("backbone", "data", "features", "head", "student", "trainer"):
+        found |= settings_in(group, f"{group}.")
+    for path in (CONF / "computed").glob("*.yaml"):
+        found |= set(below({path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))}))
+    found |= {name.replace("backbone.", "student.backbone.", 1) for name in found if name.startswith("backbone.")}
+    return found | {name.replace("head.", "adapted.", 1) for name in found if name.startswith("head.")}
 
 
 def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -85,3 +114,17 @@ def test_a_link_that_leads_nowhere_fails_the_build_and_is_named(tmp_path):
         for link in links:
             said = f"#{link.split('#')[1]}'" if "#" in link else f"{page} links to {link},"
             assert said in built.stderr
+
+
+def test_every_setting_that_the_documentation_names_exists(settings):
+    sections = {name.split(".")[0] for name in settings if "." in name} - {"hydra"}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        (page.name, name)
+        for page in pages
+        if not page.name.startswith("adding-a-")  # of parts that they write themselves
+        for name in SETTING.findall(page.read_text(encoding="utf-8"))
+        if name.split(".")[0] in sections and not name.endswith(".py")
+    }
+    assert len(named) > 150
+    assert [(page, name) for page, name in sorted(named) if name not in settings] == []
