@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-slow check lint types format benchmark clean
+.PHONY: run install test test-slow check lint types docs format benchmark clean
 
 run: $(INSTALLED)  ## SCAN on the digits, the default method and data
 	$(BIN)/python -m clusterlab
+
+install: $(INSTALLED)  ## the environment in .venv, and no more
 
 test: $(INSTALLED)  ## all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal  # two processes of one thread each
@@ -23,6 +25,9 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## the documentation as a site, site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(INSTALLED)  ## mend what ruff can mend
 	$(BIN)/ruff format .
