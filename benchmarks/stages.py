@@ -10,8 +10,8 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from clusterlab.__main__ import config_folder
 from clusterlab.artifacts import Artifact
+from clusterlab.choices import config_folder
 from clusterlab.config import RunConfig, StagePlan, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.models.build import NetworkSpec

@@ -12,8 +12,14 @@ from clusterlab.errors import UserError
 MODULES = {
     "predict": "clusterlab.predict.command",
     "export": "clusterlab.export.command",
+    "doctor": "clusterlab.doctor.command",
+    "help": "clusterlab.help",
 }
-"""Word → module with `main(words)`, which is imported when the word is typed."""
+"""Word → module with `main(words)`, which is imported when the word is typed.
+
+The first line of its docstring stands in the help: "`python -m clusterlab WORD …`: what it does."
+"""
+HELP_OPTIONS = frozenset({"--help", "-h"})
 
 
 def run(name: str, words: Sequence[str]) -> None:

@@ -21,12 +21,20 @@ def command(tmp_path, monkeypatch, capfd):
     return run
 
 
-@pytest.mark.parametrize("name", commands.MODULES)
-def test_a_command_explains_itself(command, name):
-    code, output = command(name, "--help")
+WORDS = {"predict": "RUN_DIR", "export": "RUN_DIR", "doctor": "--json"}
+
+
+def test_every_command_but_help_is_tried_here():
+    assert commands.MODULES.keys() - {"help"} == WORDS.keys()
+
+
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_command_explains_itself(command, name, order):
+    code, output = command(*[name, "--help" if order == 1 else "help"][::order])
     assert code == 0
     assert output.startswith(f"usage: python -m clusterlab {name}")
-    assert "RUN_DIR" in output
+    assert WORDS[name] in output
 
 
 @pytest.mark.parametrize(
@@ -39,6 +47,7 @@ def test_a_command_explains_itself(command, name):
         (["export", "run"], "required: --output"),
         (["export", "run", "--output", "out"], "run holds no model"),
         (["export", "run", "--output", "out", "--format", "tflite"], "invalid choice: 'tflite'"),
+        (["doctor", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
 def test_a_mistake_in_its_words_is_one_line_and_exit_code_two(command, words, said):
@@ -70,7 +79,7 @@ def test_stopping_it_is_one_line(command, monkeypatch):
     assert command("predict") == (130, "clusterlab: stopped\n")
 
 
-@pytest.mark.parametrize("name", commands.MODULES)
+@pytest.mark.parametrize("name", WORDS)
 def test_a_command_explains_itself_without_importing_torch(name):
     code = (
         "import sys\nfrom clusterlab.__main__ import main\n"

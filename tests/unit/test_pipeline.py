@@ -8,8 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from clusterlab.__main__ import config_folder
 from clusterlab.artifacts import Embeddings, Neighbours, Projection
+from clusterlab.choices import config_folder
 from clusterlab.config import BackbonePlan, StagePlan, parse
 from clusterlab.errors import UserError
 from clusterlab.models.backbones.small import Small, SmallSettings

@@ -133,7 +133,7 @@ def open_wandb(about: About) -> Dashboard:
             save_code=False,
         )
         wandb.setup(settings)
-        online = wanted != "offline" and _has_key(wandb)
+        online = wanted != "offline" and has_key(wandb)
         if wanted == "online" and not online:
             log.warning("wandb.mode=online, but no API key is configured: recording offline")
         run = wandb.init(
@@ -157,6 +157,6 @@ def open_wandb(about: About) -> Dashboard:
     return WeightsAndBiases(run)
 
 
-def _has_key(wandb: Any) -> bool:
+def has_key(wandb: Any) -> bool:
     """Whether a key is configured: in the environment, in .netrc, in wandb's settings. Asks nobody."""
     return bool(wandb.login(prompt=False, verify=False))
