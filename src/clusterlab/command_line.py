@@ -30,7 +30,7 @@ from yaml import YAMLError
 
 from clusterlab import sweep
 from clusterlab.choices import config_folder
-from clusterlab.errors import UserError
+from clusterlab.errors import MISTAKE, TOLD, UserError
 from clusterlab.explain import explain
 from clusterlab.other_packages import check_configs, config_folders
 from clusterlab.sweep_records import Plan, setting_of
@@ -81,7 +81,7 @@ def _run_one(values: dict[str, Any]) -> None:
     except UserError as error:
         if values["debug"]:
             raise
-        _end(str(error), 2)
+        _end(str(error), MISTAKE)
 
 
 def _run_job(values: dict[str, Any], run_dir_template: str) -> float | None:
@@ -136,11 +136,11 @@ def run_words() -> None:
         _end("stopped; the same command goes on where it stopped", 130)
     except Exception as error:
         if isinstance(error, UserError) and not STARTED:
-            _end(str(error), 2)
+            _end(str(error), MISTAKE)
         if STARTED or "debug=true" in arguments.overrides or not isinstance(error, MISTAKES):
             sweep.say_why(f"{type(error).__name__}: {error}".splitlines()[0])
             raise
-        _end(_explain(error, arguments), 2)
+        _end(_explain(error, arguments), MISTAKE)
 
 
 def _explain(error: Exception, arguments: Namespace) -> str:
@@ -194,5 +194,5 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
 def _end(message: str, code: int) -> None:
     line = " ".join(message.split())
     sweep.say_why(line)
-    print(f"clusterlab: {line}", file=sys.stderr)
+    print(f"{TOLD}{line}", file=sys.stderr)
     sys.exit(code)

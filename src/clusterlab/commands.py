@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from clusterlab.errors import UserError
+from clusterlab.errors import MISTAKE, TOLD, UserError
 
 MODULES = {
     "predict": "clusterlab.predict.command",
@@ -27,8 +27,8 @@ def run(name: str, words: Sequence[str]) -> None:
     try:
         importlib.import_module(MODULES[name]).main(list(words))
     except UserError as error:
-        print(f"clusterlab: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{TOLD}{' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(MISTAKE)
     except KeyboardInterrupt:
         print("clusterlab: stopped", file=sys.stderr)
         sys.exit(130)

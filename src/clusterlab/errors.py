@@ -7,3 +7,9 @@ defect of clusterlab and keeps its traceback.
 
 class UserError(Exception):
     """One clear line: what is wrong, which values exist, what to change."""
+
+
+MISTAKE = 2
+"""The exit code of a command that a person has to put right."""
+TOLD = "clusterlab: "
+"""What its one line begins with."""

@@ -26,7 +26,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from clusterlab import ranks
-from clusterlab.errors import UserError
+from clusterlab.errors import MISTAKE, TOLD, UserError
 from clusterlab.trainer import TrainerSettings
 
 PATIENCE = timedelta(days=1)
@@ -164,12 +164,14 @@ def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
 def _cause(failures: Mapping[int, Any]) -> tuple[int, Any]:
     """Return the rank that failed first, and how.
 
-    A process that is killed takes the others with it: they complain that it is gone, or get a SIGTERM.
+    A process that is killed takes the others with it: they complain that it is gone, or get a SIGTERM. A mistake is
+    noticed by all of them at about the same time, and told on the terminal by the first one.
     """
 
-    def late(rank: int) -> tuple[bool, bool, int, int]:
+    def late(rank: int) -> tuple[bool, bool, bool, int, int]:
         code = failures[rank].exitcode
-        return code == -signals.SIGTERM, code >= 0, failures[rank].timestamp, rank
+        told = rank == 0 and code == MISTAKE
+        return code == -signals.SIGTERM, code >= 0, not told, failures[rank].timestamp, rank
 
     rank = min(failures, key=late)
     return rank, failures[rank]
@@ -182,12 +184,22 @@ class ProcessError(Exception):
         self.code = failure.exitcode if failure.exitcode > 0 else 1
         self.told = rank == 0 and failure.exitcode > 0
         """Whether its message is on the terminal."""
+        if failure.exitcode == MISTAKE and (said := _said(log_dir, rank)):
+            super().__init__(said)
+            return
         how = f"signal {failure.signal_name()}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
         where = f"; what it said is below {log_dir}" if rank else ""
         super().__init__(
             f"process {rank + 1} of {count} ended with {how}, and the others with it{where}; "
             "the same command goes on where it stopped"
         )
+
+
+def _said(log_dir: Path, rank: int) -> str | None:
+    """Return the line with which a process that is not the first has told of a mistake, if it has."""
+    lines = [line for path in log_dir.rglob(f"{rank}/stderr.log") for line in path.read_text("utf-8").splitlines()]
+    told = (line.removeprefix(TOLD) for line in reversed(lines) if line.startswith(TOLD))
+    return next(told, None)
 
 
 def _die_with_launcher() -> None:

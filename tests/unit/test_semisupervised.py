@@ -75,7 +75,7 @@ def test_a_new_student_is_one_method(work):
     result = stage.run()
     assert result.probs.shape == (60, 10)
     metrics = {line.split(",")[3] for line in (work.folder / "history.csv").read_text().splitlines()[1:]}
-    assert metrics == {"loss", "supervised", "unsupervised", "kept", "lr"}
+    assert metrics == {"loss", "supervised", "unsupervised", "kept", "confidence", "effective_clusters", "lr"}
 
 
 def test_the_term_sees_weak_logits_without_a_gradient_and_strong_ones_with_one(work):

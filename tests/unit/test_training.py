@@ -131,3 +131,18 @@ def test_selflabel_starts_from_the_clusters_it_is_given(work, encoder, neighbour
     settings = SelfLabelSettings(name="selflabel", threshold=0.1, balanced=True, ema_decay=None, **COMMON)
     student = SelfLabel(settings=settings, work=work, assignments=start)
     assert changed(start.network, student.network.state_dict()) == set()
+
+
+@pytest.mark.parametrize(
+    ("probs", "confidence", "effective"),
+    [
+        (torch.eye(4), 1.0, 4.0),  # sure, and each cluster as often
+        (torch.full((6, 4), 0.25), 0.25, 4.0),  # of nothing sure
+        (torch.eye(4)[[2, 2, 2]], 1.0, 1.0),  # collapsed
+        (torch.stack([torch.eye(4), torch.eye(4)[[2, 2, 2, 2]]]), 1.0, 2.5),  # two heads, the mean of both
+    ],
+)
+def test_what_is_observed_of_clusters_is_how_sure_and_over_how_many_they_are_spread(work, probs, confidence, effective):
+    stage = simclr(work)
+    stage.observe_probs(probs)
+    assert stage.observed() == pytest.approx({"confidence": confidence, "effective_clusters": effective})
