@@ -31,7 +31,7 @@ def test_a_notebook_runs_without_an_error_and_shows_a_picture(path, tmp_path, mo
         if cell.cell_type == "code":
             cell.outputs = []
     # Any cell that raises ends this with CellExecutionError and the cell's traceback.
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert pictures(notebook)
 
 
