@@ -30,7 +30,8 @@ class Rows:
     def __init__(self, values: Float[Tensor, "n d"], work: Work) -> None:
         self._device = work.trainer.device
         fits = 4 * values.numel() <= work.data.memory_limit * GIB
-        self._values = values.float().to(self._device) if fits else values
+        # Widened there, not here: several processes on one machine would each hold all of it twice.
+        self._values = values.to(self._device).float() if fits else values
 
     def take(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b d"]:
         """Return the features of `index` in its order, float32 on the device."""

@@ -6,7 +6,6 @@ wandb is imported only when a dashboard is opened.
 import logging
 import os
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ LEAST_SURE = 60
 """Images."""
 START_SHARE = 0.4
 """Of the seconds that a server may take in all, those that it may take at the start."""
-SHORTEST_FINISH = 1.0
-"""Seconds."""
 
 
 class WeightsAndBiases(Dashboard):
@@ -112,7 +109,6 @@ def open_wandb(about: About) -> Dashboard:
     wanted = os.environ.get("WANDB_MODE", about.mode) if about.mode == "auto" else about.mode
     if wanted == "disabled":
         return Dashboard()
-    began = time.monotonic()
     try:
         import wandb
     except ImportError as error:
@@ -126,7 +122,7 @@ def open_wandb(about: About) -> Dashboard:
             silent=True,
             console="off",
             init_timeout=START_SHARE * about.timeout,
-            finish_timeout=max(SHORTEST_FINISH, (1 - START_SHARE) * about.timeout),
+            finish_timeout=(1 - START_SHARE) * about.timeout,
             finish_timeout_raises=True,
             disable_git=True,
             disable_job_creation=True,
@@ -151,7 +147,7 @@ def open_wandb(about: About) -> Dashboard:
         return Dashboard()
     folder = Path(run.dir).parent
     if online:
-        log.info("dashboard: %s (begun in %.1f s; kept in %s)", run.url, time.monotonic() - began, folder)
+        log.info("dashboard: %s, and in %s", run.url, folder)
     else:
         log.info("dashboard offline; to upload it: wandb sync %s", folder)
     return WeightsAndBiases(run)
