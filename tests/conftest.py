@@ -1,7 +1,13 @@
-"""Shapes in the types are checked while tests run; one thread, because several test processes share a small machine."""
+"""Shapes in the types are checked while tests run; one thread, because several test processes share a small machine.
 
+`--tried FILE` writes what the tests in `reliability/` tried and what came of it, for docs/reliability.md.
+"""
+
+import json
 import os
+from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("WANDB_MODE", "disabled")
@@ -10,4 +16,41 @@ install_import_hook("clusterlab", "beartype.beartype(conf=beartype.BeartypeConf(
 
 import torch  # noqa: E402
 
+from command_line import Command  # noqa: E402
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def command(tmp_path):
+    return Command(tmp_path)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tried", type=Path, help="file for what the reliability tests tried")
+
+
+class Tried:
+    """Collects in the process that hears of every test, also under pytest-xdist."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, object]] = {}
+
+    def pytest_runtest_logreport(self, report):
+        told = dict(report.user_properties)
+        if report.when != "call" or "what" not in told:
+            return
+        name = report.nodeid.split("[")[0]
+        row = self.rows.setdefault(name, {"group": told["group"], "what": told["what"], "passed": 0, "failed": 0})
+        row["passed" if report.passed else "failed"] += told.get("times", 1)
+
+    def pytest_sessionfinish(self):
+        rows = [{"test": name, **row} for name, row in sorted(self.rows.items())]
+        self.path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def pytest_configure(config):
+    path = config.getoption("--tried")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Tried(path))

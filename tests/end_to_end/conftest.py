@@ -1,11 +1,5 @@
 import numpy as np
 import pytest
-from command_line import Command
-
-
-@pytest.fixture
-def command(tmp_path):
-    return Command(tmp_path)
 
 
 @pytest.fixture(scope="session")
