@@ -132,6 +132,10 @@ class PseudoLabels:
     """Clusters that a network trained on them has to tell apart."""
 
 
+NEARLY = 0.02
+"""Two silhouettes that differ by less do not say which number of clusters is better."""
+
+
 @dataclass(frozen=True, eq=False)
 class ClusterCount:
     """How many clusters there may be, and what speaks for it."""
@@ -142,6 +146,11 @@ class ClusterCount:
     stability: Float[Tensor, " t"]
     """Adjusted Rand index between clusterings that were found on halves of the images."""
     chosen: int
+
+    def nearly_as_good(self) -> list[int]:
+        """Return the other numbers whose silhouette is within `NEARLY` of the best."""
+        near = self.tried[self.silhouette > self.silhouette.max() - NEARLY]
+        return [number for number in near.tolist() if number != self.chosen]
 
 
 Artifact = (

@@ -102,3 +102,11 @@ def test_scan_sees_its_data_as_its_authors_do(experiment, name, side, cutout, me
         "shear_x": (-0.1, 0.1), "translate_x": (-0.1, 0.1), "translate_y": (-0.1, 0.1), "posterize": (4, 8),
         "shear_y": (-0.1, 0.1),
     }  # fmt: skip
+
+
+def test_methods_for_folders_on_a_cpu_share_their_features(experiment):
+    scan, kmeans = experiment("scan_folder_cpu"), experiment("kmeans_folder_cpu")
+    assert kmeans.method.name == "kmeans"
+    assert part(kmeans, "features") == part(scan, "features")
+    assert (kmeans.data.image_size, kmeans.data.views) == (scan.data.image_size, scan.data.views)
+    assert kmeans.stages[0].backbone == scan.stages[0].backbone

@@ -73,12 +73,15 @@ class CountClusters(Stage):
         tried = torch.arange(settings.smallest, largest + 1)
         found = [self._judged(values, k) for k in track(tried.tolist(), self.work.title, unit="number")]
         silhouettes, stabilities = torch.tensor(found).T
-        chosen = int(tried[silhouettes.argmax()])
+        count = ClusterCount(
+            tried=tried, silhouette=silhouettes, stability=stabilities, chosen=int(tried[silhouettes.argmax()])
+        )
+        near = ", ".join(map(str, count.nearly_as_good()))
         log.info(
-            "count: num_clusters=%d, where the silhouette is best (%.3f); to choose another number: num_clusters=N",
-            chosen, float(silhouettes.max()),
+            "count: num_clusters=%d, where the silhouette is best (%.3f)%s; to choose another number: num_clusters=N",
+            count.chosen, float(silhouettes.max()), f", {near} nearly as good" if near else "",
         )  # fmt: skip
-        return ClusterCount(tried=tried, silhouette=silhouettes, stability=stabilities, chosen=chosen)
+        return count
 
     def _judged(self, values: Float[Tensor, "n d"], k: int) -> tuple[float, float]:
         """Return silhouette and stability of k clusters; images that are all alike have a silhouette of 0."""

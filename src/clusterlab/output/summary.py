@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import ClusterCount, Instances, Neighbours, PseudoLabels
+from clusterlab.artifacts import NEARLY, ClusterCount, Instances, Neighbours, PseudoLabels
 from clusterlab.data.images import ImageSet, Labels
 from clusterlab.evaluation.collapse import cluster_health
 from clusterlab.evaluation.metrics import score
@@ -16,9 +16,6 @@ from clusterlab.output.agreement import neighbour_agreement
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.table import AssignmentTable
 from clusterlab.output.versions import versions
-
-NEARLY = 0.02
-"""A silhouette lower by no more than that is nearly as good."""
 
 
 def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -> dict[str, Any]:
@@ -105,9 +102,9 @@ def _pseudo_labels(given: PseudoLabels, images: ImageSet, labels: Labels | None)
 def _cluster_count(count: ClusterCount) -> dict[str, Any]:
     """What was tried, and in words why one number was taken."""
     best = float(count.silhouette.max())
-    near = [str(k) for k in count.tried[count.silhouette > best - NEARLY].tolist() if k != count.chosen]
+    near = ", ".join(map(str, count.nearly_as_good()))
     stability = float(count.stability[count.tried == count.chosen])
-    also = f"; {', '.join(near)} would do nearly as well (within {NEARLY})" if near else ""
+    also = f"; {near} would do nearly as well (within {NEARLY})" if near else ""
     return {
         "chosen": count.chosen,
         "reason": f"Into {count.chosen} clusters the features fall best: their silhouette is {best:.3f}{also}. Found "

@@ -36,6 +36,17 @@ def test_groups_that_lie_apart_are_counted(work, groups):
     assert not torch.any(found.silhouette > found.silhouette[place])
 
 
+def test_the_log_names_the_numbers_that_are_nearly_as_good(work, caplog):
+    caplog.set_level("INFO")
+    noise = F.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    found = count(work, noise)
+    best = float(found.silhouette.max())
+    near = [k for k, value in zip(found.tried.tolist(), found.silhouette.tolist(), strict=True) if value > best - 0.02]
+    assert len(near) > 1
+    assert sorted([*found.nearly_as_good(), found.chosen]) == near
+    assert f"({best:.3f}), {', '.join(map(str, found.nearly_as_good()))} nearly as good; " in caplog.text
+
+
 def test_noise_is_not_stable(work):
     noise = F.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(1)), dim=1)
     found = count(work, noise)
