@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from browser import CHROMIUM, DRIVER, MISSING, Browser
+
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 SETTING = re.compile(r"(?<![\w./@~-])([a-z_]+(?:\.[a-z_]+)+)(?==|`)")
@@ -79,6 +81,22 @@ def test_no_page_fetches_anything_from_elsewhere(site):
         reader.feed(page.read_text(encoding="utf-8"))
         assert reader.addresses
         assert [address for address in reader.addresses if re.match(r"[a-z]+:|//", address)] == [], page.name
+
+
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=MISSING)
+def test_the_search_finds_pages_without_a_server(site, tmp_path):
+    browser = Browser(tmp_path)
+    try:
+        browser.driver.get((site / "index.html").as_uri())
+        browser.driver.implicitly_wait(20)
+        browser.run("document.querySelector('.md-search__input').focus()")
+        browser.one(".md-search__input").send_keys("troubleshooting")
+        found = browser.one(".md-search-result__item a")
+        assert found.get_attribute("href").split("?")[0] == (site / "troubleshooting.html").as_uri()
+        assert browser.complaints() == []
+        assert [address for address in browser.requests() if not address.startswith("file:")] == []
+    finally:
+        browser.close()
 
 
 def test_no_style_sheet_fetches_anything_from_elsewhere(site):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, DRIVER, Browser
 from pages import data_of, page_of
 from selenium.webdriver import ActionChains, Keys
 
+from browser import CHROMIUM, DRIVER, MISSING, Browser
 from clusterlab.artifacts import Projection
 from clusterlab.data.images import Labels
 from clusterlab.output import sprites
@@ -18,10 +18,7 @@ from clusterlab.output.charts import to_unit_square
 from clusterlab.output.map_data import MARGIN
 from clusterlab.output.names import read_names
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="no Chromium with its driver on this machine (Debian: chromium, chromium-driver)",
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=MISSING)
 HOSTILE = '</script><img src=x onerror="document.title=1">'
 SECTIONS = {"compared", "clusters", "map", "confusion", "odd", "training", "made"}
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")

@@ -11,6 +11,8 @@ from selenium.webdriver.chrome.service import Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+MISSING = "no Chromium with its driver on this machine (Debian: chromium, chromium-driver)"
+"""Why a test is skipped where `CHROMIUM` or `DRIVER` is None."""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # as root there is none
@@ -80,7 +82,9 @@ class Browser:
         """Addresses that were asked for since the last look, but for those inside the page and inside the browser."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        return [address for address in asked if not address.startswith(("data:", "blob:", "chrome:"))]
+        return [
+            address for address in asked if not address.startswith(("data:", "blob:", "chrome:", "chrome-untrusted:"))
+        ]
 
     def close(self) -> None:
         """End the session and the browser."""
