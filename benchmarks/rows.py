@@ -1,9 +1,9 @@
 """Rows of the table of measurements: clusterlab beside the plain way to do the same work.
 
-The two take turns in one process, so that a change in the machine's speed meets both, and the ratio is the median of
-those of the turns. Both have one thread. What is measured is processor time, because other programs may run beside it:
-with one thread it is what the clock on the wall shows on a quiet machine. On both sides glibc keeps freed memory, as
-under clusterlab's command line.
+The two take turns, so that a change in the machine's speed meets both, and the ratio is the median of those of the
+turns. Both have one thread where nothing else is said. What is measured is processor time, because other programs may
+run beside it: with one thread it is what the clock on the wall shows on a quiet machine. On both sides glibc keeps
+freed memory, as under clusterlab's command line.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 
 from common import describe_machine, keep_freed_memory, write_figures
 
-MATRIX = 2048
+MATRIX = 1024
 """Side of the matrices by which the processor's rate is told."""
 
 
@@ -51,9 +51,9 @@ def parser(about: str, *, turns: int) -> argparse.ArgumentParser:
     return options
 
 
-def begin(**more: str) -> dict[str, Any]:
+def begin(*, threads: int = 1, **more: str) -> dict[str, Any]:
     """Set the conditions of all rows, and return the description of the machine."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     keep_freed_memory()
     return describe_machine(allocator="glibc keeps freed memory", clock="processor time", **more)
 
@@ -132,17 +132,21 @@ def shorter(value: float) -> float:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print the rows as a table, with a mark at those below their ratio."""
+    """Print the figures as a table, with a mark at the rows below their ratio."""
     print(f"\n{'':57}{'ours':>11}{'plain':>11}  {'':9}{'ratio':>8}{'(lowest to highest)':>21}{'at least':>10}")
     for row in rows:
         spread = f"({row['lowest']:,.3g} to {row['highest']:,.3g})"
-        wanted = "" if row["at_least"] is None else f"{row['at_least']:g}"
+        wanted = "" if row["at_least"] is None else f"{row['at_least']:.3g}"
         missed = "  BELOW" if row["at_least"] is not None and row["ratio"] < row["at_least"] else ""
         print(
             f"{row['row']:57}{row['ours']:11,.4g}{row['theirs']:11,.4g}  {row['unit']:9}{row['ratio']:8,.3g}"
             f"{spread:>21}{wanted:>10}{missed}",
             flush=True,
         )
+
+
+def explain(rows: Sequence[Row]) -> None:
+    """Print what was compared with what."""
     for row in rows:
         print(
             f"\n{row['row']}: {row['work']}\n  against {row['plain']}" + (f"\n  {row['note']}" if row["note"] else "")
@@ -150,7 +154,8 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def finish(path: Path | None, machine: dict[str, Any], rows: Sequence[Row], **more: Any) -> None:
-    """Show the rows and, where `path` says, write them with `more` figures of the script's own."""
+    """Show and explain the rows and, where `path` says, write them with `more` figures of the script's own."""
     show(rows)
+    explain(rows)
     if path:
         write_figures(path, {"machine": machine, "rows": list(rows), **more})

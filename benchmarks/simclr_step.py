@@ -49,7 +49,7 @@ def check(backbone: list[str]) -> None:
 
 
 def main() -> None:
-    arguments = parser(__doc__, turns=7).parse_args()
+    arguments = parser(__doc__, turns=5).parse_args()
     machine = begin()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     backbone = ["backbone=small"] if arguments.trial else []
