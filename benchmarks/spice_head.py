@@ -11,7 +11,8 @@ sends 10 × 128 views through the backbone. It labels all M images but takes one
 steps is extrapolated from it. Both must label the same images and have the same losses in these steps. In one row ours
 has the precision and layout that a run here has; in the other, of one turn, it has float32 in contiguous memory as the
 plain way. Images and weights are random: the time does not depend on them. Nor does the ratio depend on M, which is
-5,000 in the paper's code: the plain way sends 81 M images through the backbone and ours 2 M.
+5,000 in the paper's code, where it is a multiple of 128: the plain way sends 81 M images through the backbone and ours
+2 M; of another M the rest of each pass is dropped.
 
 Prototype selection is `prototype_labels` against a loop over heads and clusters that sorts a whole column of scores,
 averages the gathered embeddings, and sorts all similarities; its products are one for each head, as the papers' code
