@@ -2,7 +2,9 @@
 
 import ctypes
 import json
+import os
 import platform
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +21,22 @@ def processor() -> str:
     return names[0].split(":")[1].strip() if names else platform.processor()
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def file_stem(name: str) -> str:
+    """A name for files from that of a machine: `AMD EPYC 9B45 64-Core Processor, 2 cores` is amd-epyc-9b45-2-cores."""
+    plain = re.sub(r"\([A-Za-z]+\)|@ ?[\d.]+ ?GHz|\d+-Core\b|\b(CPU|Processor)\b", " ", name)
+    return "-".join(re.findall(r"[a-z0-9]+", plain.lower()))
+
+
 def describe_machine(**more: str) -> dict[str, Any]:
     """Print in one line, and return, the processor, the threads and the versions; `more` is of one benchmark alone."""
     machine = {
         "processor": processor(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         **more,
         "torch": torch.__version__,

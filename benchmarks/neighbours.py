@@ -1,10 +1,13 @@
 """Memory and time of the neighbours at several sizes: exact with torch and faiss, approximate by the lists searched.
 
-    python benchmarks/neighbours.py [--json PATH] [--largest N] [--threads N]
+    python benchmarks/neighbours.py [--json PATH] [--turns N] [--largest N] [--threads N]
 
 The embeddings are unit vectors around 1,000 directions, in each of which they vary along 16 more and with noise in all:
 what a trained network gives, rather than a cloud without structure. Every run has a process of its own; ways of one
 size alternate, and the table shows medians. Memory is the peak beyond torch and the embeddings, the result included.
+The rows compare what a run does where faiss is installed with the papers' way, a flat index of faiss that is asked for
+one neighbour more, of which the first is dropped. Their time is that of the processor, the others' that on the clock.
+Both must find the same neighbours of 2,000 images.
 
 Beyond 50,000 images an exact search answers only some of the queries and its seconds are multiplied accordingly: every
 query is compared with all images, one like the other. Its memory is that of these queries and of the whole result.
@@ -19,7 +22,6 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import faiss
 import torch
@@ -38,13 +40,19 @@ from clusterlab.nearest import (
     nearest_with_torch,
     rows_per_block,
 )
-from common import describe_machine, forget_peak, keep_freed_memory, resident, write_figures
+from common import forget_peak, keep_freed_memory, resident
+from rows import Row, begin, finish, make_row, parser, stopwatch
 
 CLUSTERS, SUBSPACES, WITHIN = 1000, 8, 16
 SPREAD, NOISE = 0.9, 0.5
 NUM_NEIGHBOURS = 20
 PROBES = [1, 4, 16, 64]
 MEGABYTE = 1e6
+ROWS_OF, TRIAL = (50_000, 512, 8_192), (2_000, 32, 1_000)
+"""Images, dimensions and queries of the rows."""
+CHECKED = 2_000
+MEMORY_OF_FAISS = 1.2
+"""How much of it ours may need."""
 
 
 def made_up(images: int, dimensions: int) -> Tensor:
@@ -63,11 +71,12 @@ def made_up(images: int, dimensions: int) -> Tensor:
     return values[torch.randperm(images, generator=generator)]
 
 
-def exact(values: Tensor, way: str, queries: int) -> None:
+def exact(values: Tensor, way: str, queries: int) -> Tensor:
     """Find the neighbours of the first `queries` images."""
+    if way == "index":
+        return flat_index(values, queries)
     if queries == len(values):
-        {"torch": nearest_with_torch, "faiss": nearest_with_faiss}[way](values, NUM_NEIGHBOURS)
-        return
+        return {"torch": nearest_with_torch, "faiss": nearest_with_faiss}[way](values, NUM_NEIGHBOURS)
     rows, compare = FAISS_ROWS, compare_with_faiss
     if way == "torch":
         rows = rows_per_block(len(values))
@@ -77,7 +86,15 @@ def exact(values: Tensor, way: str, queries: int) -> None:
         own = torch.arange(block.start, block.stop)
         return nearest_to(values[block].float(), own, values, NUM_NEIGHBOURS, compare).position
 
-    by_blocks(queries, rows, find, Where("neighbours"), width=NUM_NEIGHBOURS, dtype=torch.int64)
+    return by_blocks(queries, rows, find, Where("neighbours"), width=NUM_NEIGHBOURS, dtype=torch.int64)
+
+
+def flat_index(values: Tensor, queries: int) -> Tensor:
+    """The plain way."""
+    index = faiss.IndexFlatIP(values.shape[1])
+    index.add(values.numpy())
+    _, found = index.search(values[:queries].numpy(), NUM_NEIGHBOURS + 1)
+    return torch.from_numpy(found[:, 1:])
 
 
 def measure(images: int, dimensions: int, way: str, queries: int, probes: int, half: bool) -> dict[str, float]:
@@ -90,7 +107,7 @@ def measure(images: int, dimensions: int, way: str, queries: int, probes: int, h
     # What the embeddings were made in would else be counted as there before, and used again unseen.
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     forget_peak()
-    before, start = resident("VmRSS"), time.perf_counter()
+    before, start, clock = resident("VmRSS"), time.perf_counter(), stopwatch()
     more = {}
     if way == "lists":
         found = nearest_with_lists(
@@ -100,11 +117,12 @@ def measure(images: int, dimensions: int, way: str, queries: int, probes: int, h
         more = {"lists": found.num_lists, "probes": found.num_probes, "recall": round(found.recall, 4)}
     else:
         exact(values, way, queries)
-    seconds = time.perf_counter() - start
+    seconds, of_processor = time.perf_counter() - start, clock()
     rest = 8 * NUM_NEIGHBOURS * (images - queries)
     return {
         "seconds": round(seconds * images / queries, 1),
-        "peak_megabytes": round((resident("VmHWM") - before + rest) / MEGABYTE),
+        "processor_seconds": of_processor * images / queries,
+        "peak_megabytes": max(1, round((resident("VmHWM") - before + rest) / MEGABYTE)),
         "embeddings_megabytes": round(values.nbytes / MEGABYTE),
         "timed_queries": queries,
         **more,
@@ -133,25 +151,56 @@ def searches(largest: int) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
                 yield 1, [(images, dimensions, "lists", images, probes, False) for probes in PROBES]
 
 
+def rows_of(images: int, dimensions: int, queries: int, *, turns: int, threads: int) -> list[Row]:
+    """Time and memory of ours and of the flat index."""
+    some = made_up(CHECKED, dimensions)
+    same = exact(some, "faiss", CHECKED) == exact(some, "index", CHECKED)
+    if same.float().mean() < 0.999:  # equal similarities may change places
+        raise SystemExit("other neighbours were found")
+    ours, theirs = [], []
+    for _ in range(turns):
+        for way, runs in (("faiss", ours), ("index", theirs)):
+            runs.append(measure_apart(threads, images, dimensions, way, queries, 0, False))
+    return [
+        make_row(
+            name,
+            work=f"{images:,} × {dimensions}, {NUM_NEIGHBOURS} neighbours",
+            plain="faiss's flat index" + about,
+            ours=[run[figure] for run in ours],
+            theirs=[run[figure] for run in theirs],
+            unit=unit,
+            at_least=at_least,
+            note=f"Extrapolated on both sides from {queries:,} queries.",
+        )
+        for name, figure, unit, at_least, about in (
+            ("neighbours", "processor_seconds", "s", 1.0, ""),
+            ("neighbours, peak memory", "peak_megabytes", "MB", 1 / MEMORY_OF_FAISS, ", beyond the embeddings"),
+        )
+    ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--largest", type=int, default=1_000_000, help="leave out what has more images")
-    parser.add_argument("--threads", type=int, default=1, help="for torch and faiss (default 1)")
-    parser.add_argument("--only", type=json.loads, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, turns=5)
+    options.add_argument(
+        "--largest", type=int, default=1_000_000, help="leave out what has more images; 0: only the rows"
+    )
+    options.add_argument("--threads", type=int, default=1, help="for torch and faiss (default 1)")
+    options.add_argument("--only", type=json.loads, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     faiss.omp_set_num_threads(arguments.threads)
-    keep_freed_memory()
     if arguments.only:
+        torch.set_num_threads(arguments.threads)
+        keep_freed_memory()
         print(json.dumps(measure(*arguments.only)))
         return
 
-    machine = describe_machine(faiss=faiss.__version__)
+    machine = begin(threads=arguments.threads, faiss=faiss.__version__)
+    sizes = TRIAL if arguments.trial else ROWS_OF
+    rows = rows_of(*sizes, turns=arguments.turns, threads=arguments.threads)
     print(f"{NUM_NEIGHBOURS} neighbours; medians; peak memory beyond torch and the embeddings\n")
     print(f"{'way':30}{'images':>10}{'d':>5}{'seconds':>9}{'timed':>10}{'runs':>6}{'peak MB':>9}{'recall':>9}")
     results = []
-    for repeats, cases in searches(arguments.largest):
+    for repeats, cases in searches(0 if arguments.trial else arguments.largest):
         measured = [[measure_apart(arguments.threads, *case) for case in cases] for _ in range(repeats)]
         for (images, dimensions, way, queries, probes, half), runs in zip(
             cases, zip(*measured, strict=True), strict=True
@@ -166,8 +215,7 @@ def main() -> None:
             )
             each = sorted(run["seconds"] for run in runs)
             results.append({"way": name, "images": images, "dimensions": dimensions, **figures, "runs": each})
-    if arguments.json:
-        write_figures(arguments.json, {"machine": machine, "neighbours": NUM_NEIGHBOURS, "searches": results})
+    finish(arguments.json, machine, rows, neighbours=NUM_NEIGHBOURS, searches=results)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from clusterlab.data.views import Family
 from clusterlab.heads.spice import Spice
 from clusterlab.rng import generator_for
+from plain_training import layer
 
 CLUSTERS = 10
 SELECTION = {"centre_ratio": 0.5, "ratio": 1.0, "overlap": True}
@@ -49,7 +50,7 @@ class Plain:
         for part in self.weak.split(100):
             features = self.backbone(part)
             scores.append(torch.stack([head(features) for head in self.heads]))
-        self.rows, self.labels = plain_labels(torch.cat(scores, dim=1), self.embeddings, per_head=True)
+        self.rows, self.labels = plain_labels(torch.cat(scores, dim=1), self.embeddings)
 
     def step(self) -> None:
         """One training step of the first pass."""
@@ -72,18 +73,12 @@ class Plain:
 def plain_head(ours: Spice, h: int) -> nn.Sequential:
     """A network of its own with the weights of head `h`; it ends in a softmax, on which the loss takes another."""
     heads = ours.network.heads
-
-    def layer(weight: Tensor, bias: Tensor) -> nn.Linear:
-        linear = nn.Linear(*weight.shape)
-        linear.load_state_dict({"weight": weight.T, "bias": bias})
-        return linear
-
     first, second = layer(heads.hidden_weight[h], heads.hidden_bias[h]), layer(heads.weight[h], heads.bias[h])
     return nn.Sequential(first, nn.ReLU(), second, nn.Softmax(dim=1))
 
 
-def plain_labels(scores: Tensor, embeddings: Tensor, *, per_head: bool) -> tuple[Tensor, Tensor]:
-    """Rows and labels of every head, cluster after cluster; the products of a head may be one for its clusters."""
+def plain_labels(scores: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and labels of every head, cluster after cluster."""
     per_cluster = len(embeddings) // CLUSTERS
     for_centre = int(SELECTION["centre_ratio"] * per_cluster)
     rows = []
@@ -92,10 +87,7 @@ def plain_labels(scores: Tensor, embeddings: Tensor, *, per_head: bool) -> tuple
         for c in range(CLUSTERS):
             order = head[:, c].sort(descending=True).indices
             centres.append(embeddings[order[:for_centre]].mean(dim=0))
-        if per_head:
-            similarities = iter(torch.stack(centres) @ embeddings.T)
-        else:
-            similarities = (embeddings @ centre for centre in centres)
+        similarities = torch.stack(centres) @ embeddings.T
         picked = [similarity.sort(descending=True).indices[:per_cluster] for similarity in similarities]
         rows.append(torch.cat(picked))
     labels = torch.arange(CLUSTERS).repeat_interleave(per_cluster).expand(len(rows), -1)

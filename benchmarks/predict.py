@@ -12,7 +12,6 @@ memory. The command is run in this process, so the seconds that Python and torch
 import argparse
 import contextlib
 import io
-import os
 import statistics
 import tempfile
 import time
@@ -108,7 +107,7 @@ def main() -> None:
         write_random_model(folder, arguments)
         model = load(folder, device=arguments.device)
         on = torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu"
-        machine = describe_machine(cores=str(os.cpu_count()), device=on, precision=model.settings.precision)
+        machine = describe_machine(device=on, precision=model.settings.precision)
         ways: dict[str, Callable[[], Any]] = {
             "decoding alone": lambda: decode(model, root),
             "the network alone": lambda: compute(model, arguments.images),

@@ -1,6 +1,6 @@
 """Memory and time of SPICE's reliable labels: clusterlab's blocks of queries against the whole matrix.
 
-    python benchmarks/reliable.py [--json PATH] [--images N] [--plain-images N] [--threads N]
+    python benchmarks/reliable.py [--json PATH] [--turns N] [--images N] [--plain-images N] [--threads N]
 
 The plain way is how the paper's code does it: the n × n float32 similarities at once, then the largest 100 of each
 row. At 60,000 images they take 14.4 GB, so it works on fewer of them; the table says on how many. Memory is the peak
@@ -12,8 +12,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import faiss
@@ -24,15 +22,18 @@ from torch.nn import functional as F
 
 from clusterlab.artifacts import Assignments, Embeddings
 from clusterlab.computed.reliable import FindReliableLabels, ReliableSettings
-from clusterlab.data.images import ImageSet
 from clusterlab.nearest import nearest_with_faiss, nearest_with_torch
-from common import describe_machine, forget_peak, keep_freed_memory, resident, write_figures
+from common import forget_peak, keep_freed_memory, resident
+from images import image_set
+from rows import begin, finish, make_row, parser, stopwatch
 
 DIMENSIONS = 512
 CLUSTERS = 10
 NOISE = 0.12
 NUM_NEIGHBOURS, MIN_AGREEMENT, MIN_CONFIDENCE = 100, 0.95, 0.99
 MEGABYTE = 1e6
+TRIAL_IMAGES = 3000
+WAYS = {"plain": "n × n matrix and topk", "torch": "clusterlab, torch", "faiss": "clusterlab, faiss"}
 
 
 def made_up(images: int) -> tuple[Tensor, Tensor]:
@@ -59,14 +60,7 @@ def clusterlab(values: Tensor, probs: Tensor, backend: str) -> int:
         relax=False,
         backend=backend,
     )
-    count = len(values)
-    images = ImageSet(
-        pixels=np.zeros((count, 1, 1, 1), np.uint8),
-        ids=("",) * count,
-        splits=("train",) * count,
-        protocol="split",
-        fingerprint="",
-    )
+    images = image_set(np.zeros((len(values), 1, 1, 1), np.uint8), protocol="split")
     work = SimpleNamespace(images=images, seed=0, title="reliable")  # all that the stage asks of its work
     assignments = Assignments(probs=probs, embeddings=values, network={}, hidden=None, normalise=False)
     stage = FindReliableLabels(
@@ -89,13 +83,13 @@ def measure(way: str, images: int) -> dict[str, float]:
     for warm_up in (nearest_with_torch, nearest_with_faiss):
         warm_up(values[:1000], NUM_NEIGHBOURS)
     forget_peak()
-    before, start = resident("VmRSS"), time.perf_counter()
+    before, clock = resident("VmRSS"), stopwatch()
     found = plain(values, probs) if way == "plain" else clusterlab(values, probs, way)
-    seconds = time.perf_counter() - start
+    seconds = clock()
     return {
         "images": images,
-        "seconds": round(seconds, 1),
-        "peak_megabytes": round((resident("VmHWM") - before) / MEGABYTE),
+        "seconds": seconds,
+        "peak_megabytes": max(1, round((resident("VmHWM") - before) / MEGABYTE)),
         "embeddings_megabytes": round(values.nbytes / MEGABYTE),
         "reliable": found,
     }
@@ -109,44 +103,55 @@ def measure_apart(way: str, images: int, threads: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--images", type=int, default=60_000, help="for clusterlab (default 60000)")
-    parser.add_argument("--plain-images", type=int, default=20_000, help="for the plain way (default 20000)")
-    parser.add_argument("--threads", type=int, default=1, help="for torch and faiss (default 1)")
-    parser.add_argument("--only", choices=["torch", "faiss", "plain"], help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, turns=1)
+    options.add_argument("--images", type=int, default=60_000, help="for clusterlab (default 60000)")
+    options.add_argument("--plain-images", type=int, default=20_000, help="for the plain way (default 20000)")
+    options.add_argument("--threads", type=int, default=1, help="for torch and faiss (default 1)")
+    options.add_argument("--only", choices=["torch", "faiss", "plain"], help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     faiss.omp_set_num_threads(arguments.threads)
-    keep_freed_memory()
     if arguments.only:
+        torch.set_num_threads(arguments.threads)
+        keep_freed_memory()
         print(json.dumps(measure(arguments.only, arguments.images)))
         return
 
-    machine = describe_machine(faiss=faiss.__version__)
+    machine = begin(threads=arguments.threads, faiss=faiss.__version__)
     print(f"{DIMENSIONS} dimensions, {NUM_NEIGHBOURS} neighbours; peak memory beyond torch and the embeddings\n")
     print(f"{'way':31}{'images':>9}{'seconds':>9}{'peak MB':>9}{'embeddings MB':>15}{'reliable':>10}")
-    fewer = min(arguments.plain_images, arguments.images)
-    cases = {
-        "n × n matrix and topk": ("plain", fewer),
-        "clusterlab, torch": ("torch", fewer),
-        "clusterlab, faiss": ("faiss", fewer),
-    }
-    if fewer < arguments.images:
-        cases |= {
-            "clusterlab, torch ": ("torch", arguments.images),
-            "clusterlab, faiss ": ("faiss", arguments.images),
-        }
+    most = TRIAL_IMAGES if arguments.trial else arguments.images
+    fewer = min(arguments.plain_images, most)
+    cases = [("plain", fewer), ("torch", fewer), ("faiss", fewer)] * arguments.turns
+    if fewer < most:
+        cases += [("torch", most), ("faiss", most)]
     results = []
-    for name, (way, images) in cases.items():
+    for way, images in cases:
         figures = measure_apart(way, images, arguments.threads)
         columns = figures["seconds"], figures["peak_megabytes"], figures["embeddings_megabytes"], figures["reliable"]
-        print(f"{name:31}{images:9,}{columns[0]:9.1f}{columns[1]:9,}{columns[2]:15,}{columns[3]:10,}", flush=True)
-        results.append({"way": name.strip(), **figures})
-    whole = 4 * arguments.images**2 / 1e9
-    print(f"\nThe n × n matrix of {arguments.images:,} images would take {whole:.1f} GB by itself.")
-    if arguments.json:
-        write_figures(arguments.json, {"machine": machine, "runs": results, "whole_matrix_gigabytes": whole})
+        print(f"{WAYS[way]:31}{images:9,}{columns[0]:9.1f}{columns[1]:9,}{columns[2]:15,}{columns[3]:10,}", flush=True)
+        results.append({"way": WAYS[way], **figures})
+    turns = [results[start : start + 3] for start in range(0, 3 * arguments.turns, 3)]
+    if any(len({run["reliable"] for run in turn}) > 1 for turn in turns):
+        raise SystemExit("other labels were found")
+    whole = 4 * most**2 / 1e9
+    print(f"\nThe n × n matrix of {most:,} images would take {whole:.1f} GB by itself.")
+    rows = [
+        make_row(
+            name,
+            work=f"{fewer:,} × {DIMENSIONS}, {NUM_NEIGHBOURS} neighbours, ours with torch",
+            plain="the whole n × n matrix and topk",
+            ours=[ours[figure] for _, ours, _ in turns],
+            theirs=[plain[figure] for plain, _, _ in turns],
+            unit=unit,
+            note=f"The matrix of {most:,} images would take {whole:.1f} GB; ours: "
+            + ", ".join(f"{run['peak_megabytes'] / 1e3:.2f} GB with {run['way']}" for run in results[-2:]),
+        )
+        for name, figure, unit in (
+            ("reliable labels", "seconds", "s"),
+            ("reliable labels, peak memory", "peak_megabytes", "MB"),
+        )
+    ]
+    finish(arguments.json, machine, rows, runs=results, whole_matrix_gigabytes=whole)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,29 @@
 """SPICE's head stage on one CPU core: clusterlab's against the same arithmetic per head and per sample.
 
-    python benchmarks/spice_head.py [--json PATH] [--images-per-iteration M] [--repeats N]
+    python benchmarks/spice_head.py [--json PATH] [--turns N] [--images-per-iteration M]
 
 An outer iteration labels M images for each of ten heads and trains the heads on them, with the settings of
 `method=spice data=cifar10`: ResNet-18 on 32 × 32 pixels, batch norm frozen, heads of 512-512-10, eight passes in steps
 of 10 × 128. Ours is the stage under its Lightning Trainer, augmentation included; what is done once a stage or once an
 epoch (features of all images, choice of a head) is left out. The plain way gets the same views ready-made and at no
 cost, and starts from the same weights: a network, a loss and a loop over the clusters for each head, and every step
-sends 10 × 128 views through the backbone. It labels all M images but takes three of the steps only: one before, one
-between and one after ours. The time of all steps is extrapolated from theirs, and the spread is that of the three. Both
-sides must label the same images and have the same losses in these steps. One row has float32 in contiguous memory on
-both sides, in the other ours has the precision and layout that a run here has. Images and weights are random: the time
-does not depend on them.
+sends 10 × 128 views through the backbone. It labels all M images but takes one of the steps a turn; the time of all
+steps is extrapolated from it. Both must label the same images and have the same losses in these steps. In one row ours
+has the precision and layout that a run here has; in the other, of one turn, it has float32 in contiguous memory as the
+plain way. Images and weights are random: the time does not depend on them. Nor does the ratio depend on M, which is
+5,000 in the paper's code, where it is a multiple of 128: the plain way sends 81 M images through the backbone and ours
+2 M; of another M the rest of each pass is dropped.
 
 Prototype selection is `prototype_labels` against a loop over heads and clusters that sorts a whole column of scores,
-averages the gathered embeddings, and sorts all similarities; its products are one for each cluster or, as the papers'
-code has them, one for each head. The sides take turns. Their sets are compared in float64, where nothing ties.
-
-What is measured is processor time, because other programs may run beside it. On both sides glibc keeps freed memory,
-as under clusterlab's command line.
+averages the gathered embeddings, and sorts all similarities; its products are one for each head, as the papers' code
+has them. Their sets are compared in float64, where nothing ties.
 """
 
-import argparse
 import logging
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,13 +33,12 @@ from clusterlab.config import RunConfig
 from clusterlab.data.images import ImageSet
 from clusterlab.heads.spice import Spice
 from clusterlab.prototype_labels import PrototypeLabels, prototype_labels
-from common import describe_machine, keep_freed_memory, write_figures
+from images import image_set, noise
 from plain_spice import CLUSTERS, SELECTION, Plain, plain_labels
-from stages import at_work, composed
+from rows import Row, begin, finish, in_turns, make_row, parser, seconds, stopwatch
+from stages import FLOAT32, at_work, composed
 
 SIDE, HEADS, FEATURES = 32, 10, 512
-PLAIN_STEPS = 3
-FLOAT32 = ["trainer.precision=32-true", "trainer.channels_last=false"]
 
 
 class OneIteration(Spice):
@@ -64,9 +56,9 @@ class OneIteration(Spice):
     def training_step(self, index: Tensor, number: int) -> None:
         """Time the step."""
         self.index, self.losses = index, []
-        start = time.process_time()
+        clock = stopwatch()
         super().training_step(index, number)
-        self.seconds = time.process_time() - start
+        self.seconds = clock()
 
     def label(self, *arguments: Any, **settings: Any) -> PrototypeLabels:
         """Keep the labels."""
@@ -82,14 +74,8 @@ class OneIteration(Spice):
 
 def config_of(images: int, changes: list[str]) -> RunConfig:
     """The config of a run whose outer iterations have `images` images."""
-    overrides = ["method=spice", "data=cifar10", "backbone=resnet18", "trainer=cpu", "trainer.max_epochs=1"]
+    overrides = ["method=spice", "data=cifar10", "trainer=cpu", "trainer.max_epochs=1"]
     return composed([*overrides, *changes], "head", {"batch_size": images})
-
-
-def made_up_images(count: int) -> ImageSet:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8)
-    ids = tuple(map(str, range(count)))
-    return ImageSet(pixels=pixels, ids=ids, splits=("train",) * count, protocol="all", fingerprint="")
 
 
 def stage(images: ImageSet, folder: Path, changes: list[str]) -> OneIteration:
@@ -117,13 +103,6 @@ def scattered(count: int) -> Tensor:
     return F.normalize((centres[torch.arange(count) % CLUSTERS] + noise).double(), dim=1)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def same_sets(one: Tensor, other: Tensor) -> float:
     """Share of the picks (heads × clusters · picks) that both have in the same cluster of the same head."""
     sets = [rows.unflatten(1, (CLUSTERS, -1)).flatten(0, 1).tolist() for rows in (one, other)]
@@ -131,110 +110,89 @@ def same_sets(one: Tensor, other: Tensor) -> float:
     return common / one.numel()
 
 
-def outer_iteration(images_per_iteration: int) -> dict[str, dict[str, Any]]:
-    """Seconds of both sides, by row."""
-    images = made_up_images(images_per_iteration)
+def outer_iterations(count: int, turns: int, words: list[str]) -> list[Row]:
+    """Ours as it runs here, and in float32; `words` change the run."""
+    as_plain = [*FLOAT32, *words]
+    images = image_set(noise(count, SIDE))
+    reals, steps = [], []
     with tempfile.TemporaryDirectory() as folder:
-        exact, real = stage(images, Path(folder, "exact"), FLOAT32), stage(images, Path(folder, "real"), [])
-        plain = Plain(exact)
-        labelling, steps = seconds(plain.label), [seconds(plain.step)]
-        for ours in (exact, real):
-            ours.run()
+        plain = Plain(stage(images, Path(folder, "plain"), as_plain))
+        if turns > len(plain.order) // plain.batch:
+            raise SystemExit(f"--turns={turns}: the plain way can take {len(plain.order) // plain.batch} steps only")
+        labelling = seconds(plain.label)
+        for turn in range(turns):
+            real = stage(images, Path(folder, f"real {turn}"), words)
+            real.run()
+            reals.append(real.seconds)
             steps.append(seconds(plain.step))
+        exact = stage(images, Path(folder, "exact"), as_plain)
+        exact.run()
     check_iteration(exact, plain)
     totals = [labelling + plain.steps * step for step in steps]
-    trainer = real.work.trainer
-    layout = "channels_last" if trainer.channels_last else "contiguous"
-    rows = {"float32 contiguous, both": exact, f"{trainer.precision} {layout}, plain as above": real}
-    return {
-        name: {
-            "clusterlab": [ours.seconds],
-            "plain": totals,
-            "ratio": [total / ours.seconds for total in totals],
-            "plain_labelling": labelling,
-            "plain_steps": steps,
-            "plain_extrapolated_to_steps": plain.steps,
-        }
-        for name, ours in rows.items()
-    }
+    about = (
+        f"{type(plain.backbone).__name__}, {SIDE} px, {HEADS} heads, M = {count:,}, {exact.settings.num_repeats} passes"
+    )
+    note = f"The plain way's time is extrapolated: labelling, and {plain.steps} times the step of each turn."
+    precision = real.work.trainer.precision
+    return [
+        make_row(
+            f"SPICE outer iteration{name}",
+            work=f"{about}, ours in {used}",
+            plain="float32, NCHW, every head and pass through the backbone, head by head",
+            ours=ours,
+            theirs=totals[-len(ours) :],
+            at_least=at_least,
+            note=note,
+        )
+        for name, used, ours, at_least in (
+            ("", precision, reals, 40.0),
+            (", float32 on both sides", "float32, NCHW", [exact.seconds], None),
+        )
+    ]
 
 
 def check_iteration(ours: OneIteration, plain: Plain) -> None:
     """See that both sides picked the same images, but for ties of float32, and had the same losses."""
     share = same_sets(ours.found.rows, plain.rows)
-    found = torch.stack(ours.losses[:PLAIN_STEPS])
+    found = torch.stack(ours.losses[: len(plain.losses)])
     if share < 0.999 or len(ours.losses) != plain.steps:
         raise SystemExit("the two sides did not do the same work")
     torch.testing.assert_close(found, torch.tensor(plain.losses), rtol=1e-4, atol=0)
 
 
-def selection(count: int, repeats: int) -> dict[str, dict[str, Any]]:
-    """Seconds of both sides, by row."""
+def selection(count: int, turns: int) -> Row:
     exact = scattered(count)
     weights = torch.randn(HEADS, FEATURES, CLUSTERS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     sure = (3 * exact @ weights).softmax(-1)
+    if same_sets(prototype_labels(sure, exact, **SELECTION).rows, plain_labels(sure, exact)[0]) < 1:
+        raise SystemExit("other images were selected")
     embeddings, scores = exact.float(), sure.float()
-    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "clusterlab": lambda s, e: prototype_labels(s, e, **SELECTION).rows,
-        "product per cluster": lambda s, e: plain_labels(s, e, per_head=False)[0],
-        "product per head": lambda s, e: plain_labels(s, e, per_head=True)[0],
-    }
-    found = {name: way(sure, exact) for name, way in ways.items()}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
-        way(scores, embeddings)
-    for _ in range(repeats):
-        for name, way in ways.items():
-            times[name].append(seconds(lambda way=way: way(scores, embeddings)))
-    ours = times.pop("clusterlab")
-    rows = {}
-    for name, theirs in times.items():
-        if same_sets(found["clusterlab"], found[name]) < 1:
-            raise SystemExit(f"{name}: other images were selected")
-        ratio = [t / o for t, o in zip(theirs, ours, strict=True)]
-        rows[f"{count:,} images, {name}"] = {"clusterlab": ours, "plain": theirs, "ratio": ratio}
-    return rows
-
-
-def spread(values: list[float], digits: int) -> str:
-    median = f"{statistics.median(values):.{digits}f}"
-    return median if len(values) == 1 else f"{median} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
-def show(rows: dict[str, dict[str, Any]], digits: int) -> None:
-    for name, row in rows.items():
-        about = "≈ " if "plain_extrapolated_to_steps" in row else ""
-        ours, plain = spread(row["clusterlab"], digits), about + spread(row["plain"], digits)
-        print(f"{name:42}{ours:>25}{plain:>30}{spread(row['ratio'], 1):>21}", flush=True)
+    ours, theirs = in_turns(
+        lambda: prototype_labels(scores, embeddings, **SELECTION),
+        lambda: plain_labels(scores, embeddings),
+        turns=turns,
+    )
+    return make_row(
+        "prototype selection",
+        work=f"{count:,} images, {HEADS} heads, {CLUSTERS} clusters, {FEATURES} dimensions",
+        plain="head by head and cluster by cluster, whole columns sorted",
+        ours=ours,
+        theirs=theirs,
+        at_least=4.5,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--images-per-iteration", type=int, default=5000, help="M (default 5000)")
-    parser.add_argument("--repeats", type=int, default=7, help="turns of the selection (default 7)")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    options = parser(__doc__, turns=5)
+    options.add_argument("--images-per-iteration", type=int, default=640, help="M (default 640)")
+    arguments = options.parse_args()
+    machine = begin()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    machine = describe_machine(allocator="tuned")
-    m = arguments.images_per_iteration
-    print(f"seconds, median (lowest to highest); ≈: extrapolated from {PLAIN_STEPS} steps\n")
-    print(f"{'':42}{'clusterlab':>25}{'plain':>30}{'ratio':>21}")
-
-    print(f"prototype selection, {HEADS} heads, {CLUSTERS} clusters")
-    selections = {}
-    for count in (5_000, 50_000):
-        rows = selection(count, arguments.repeats)
-        show(rows, 3)
-        selections |= rows
-    print(f"outer iteration, {m:,} images, {HEADS} heads")
-    iterations = outer_iteration(m)
-    show(iterations, 0)
-
-    if arguments.json:
-        seconds_of = {"prototype_selection": selections, f"outer_iteration of {m} images": iterations}
-        write_figures(arguments.json, {"machine": machine, "seconds": seconds_of})
+    labelled, selected, words = arguments.images_per_iteration, 50_000, []
+    if arguments.trial:
+        labelled, selected, words = 50, 500, ["backbone=small"]
+    rows = [*outer_iterations(labelled, arguments.turns, words), selection(selected, arguments.turns)]
+    finish(arguments.json, machine, rows)
 
 
 if __name__ == "__main__":

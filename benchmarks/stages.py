@@ -17,6 +17,9 @@ from clusterlab.data.images import ImageSet
 from clusterlab.models.build import NetworkSpec
 from clusterlab.stage import Work
 
+FLOAT32 = ["trainer.precision=32-true", "trainer.channels_last=false"]
+"""Words that make a stage compute as the plain way does."""
+
 
 def composed(overrides: list[str], section: str, changes: Mapping[str, Any]) -> RunConfig:
     """The config of a command's words, with some settings of one section changed where it has them."""

@@ -1,5 +1,6 @@
 """The benchmarks still run on the code as it is; how fast it is they say themselves."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -24,9 +25,42 @@ def figures(tmp_path):
     return run
 
 
-def test_the_reliable_set_is_measured_in_every_way(figures):
-    found = figures("reliable", "--images", "3000", "--plain-images", "3000")
-    assert len({run["reliable"] for run in found["runs"]}) == 1  # every way finds the same labels
+def test_every_row_compares_the_same_work_and_tells_all_that_the_table_shows(tmp_path):
+    """A script ends with an error where the two sides find different results."""
+    command = [sys.executable, ROOT / "benchmarks" / "all_rows.py", "--trial", "--folder", tmp_path]
+    shown = subprocess.run(
+        command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=600, stdout=subprocess.PIPE, text=True
+    ).stdout
+    (file,) = tmp_path.iterdir()
+    written = json.loads(file.read_text())
+    assert written["command"] == "make benchmark"
+    assert written["growth"] is None
+    assert str(written["machine"]["cores"]) in file.stem.split("-")
+    names = [row["row"] for row in written["rows"]]
+    assert names[:11] == [
+        "contrastive augmentation",
+        "strong augmentation",
+        "SimCLR training step",
+        "SCAN epoch, whole network",
+        "SCAN epoch, frozen backbone",
+        "SPICE outer iteration",
+        "prototype selection",
+        "neighbours",
+        "neighbours, peak memory",
+        "SCAN selection, heads: 1",
+        "ACC, NMI and ARI",
+    ]
+    assert len(set(names)) == len(names)
+    for row in written["rows"]:
+        assert row.keys() == {
+            "row", "work", "plain", "unit", "ours", "theirs", "ratio", "lowest", "highest", "turns", "at_least", "note"
+        }  # fmt: skip
+        assert row["unit"] in {"s", "images/s", "MB"}
+        better = row["ours"] / row["theirs"] if row["unit"] == "images/s" else row["theirs"] / row["ours"]
+        assert row["ratio"] == pytest.approx(better, rel=0.01)  # of one turn
+        assert row["lowest"] <= row["ratio"] <= row["highest"]
+        (line,) = [line for line in shown.partition("all rows")[2].splitlines() if line.startswith(f"{row['row']:57}")]
+        assert line.endswith("BELOW") == (row["at_least"] is not None and row["ratio"] < row["at_least"])
 
 
 def test_students_are_compared_with_supervised_training_on_the_same_labels(figures):
@@ -53,13 +87,21 @@ def test_heads_are_trained_on_features_from_a_file(figures, tmp_path):
     assert found["images_per_second"] > 0
 
 
-@pytest.mark.slow
-def test_the_head_stage_of_spice_is_measured_beside_the_plain_way(figures):
-    assert figures("spice_head", "--images-per-iteration", "300", "--repeats", "2")
-
-
 def test_labelling_is_measured_beside_decoding_alone(figures):
     words = {"images": 30, "side": 40, "size": 16, "backbone": "small", "rounds": 1, "device": "cpu"}
     found = figures("predict", *(f"--{name}={value}" for name, value in words.items()))
     assert found["ways"].keys() == {"decoding alone", "the network alone", "predict"}
     assert all(way["images_per_second"] > 0 for way in found["ways"].values())
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("AMD EPYC 9B45 64-Core Processor 2 cores", "amd-epyc-9b45-2-cores"),
+        ("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz 16 cores", "intel-xeon-platinum-8481c-16-cores"),
+        ("NVIDIA H200", "nvidia-h200"),
+    ],
+)
+def test_the_file_of_a_machine_has_a_short_name(monkeypatch, name, stem):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    assert importlib.import_module("common").file_stem(name) == stem
