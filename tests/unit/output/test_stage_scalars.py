@@ -38,6 +38,17 @@ def test_neighbours_without_any_structure_are_consistent_by_chance_only():
     assert self_consistency(neighbours, pool) == pytest.approx(10 / 2000, abs=0.002)
 
 
+def nearest(values, count):
+    similarity = torch.nn.functional.normalize(values, dim=1)
+    return (similarity @ similarity.T).fill_diagonal_(-2).topk(count).indices
+
+
+@pytest.mark.parametrize(("dimensions", "documented"), [(64, 0.11), (3, 0.59)])
+def test_noise_is_as_consistent_as_docs_dashboards_says(dimensions, documented):
+    noise = torch.randn(1000, dimensions, generator=torch.Generator().manual_seed(0))
+    assert self_consistency(nearest(noise, 20), torch.arange(1000)) == pytest.approx(documented, abs=0.015)
+
+
 def test_self_consistency_is_the_share_counted_one_by_one():
     pool, draw = torch.arange(0, 120, 3), torch.Generator().manual_seed(1)
     others = [torch.cat([pool[:i], pool[i + 1 :]]) for i in range(len(pool))]
