@@ -112,14 +112,9 @@ def test_a_finished_artifact_is_loaded_and_not_made_again(config, digit_images):
 
 def test_every_stage_is_told_once_its_artifact_is_there_made_or_loaded(config, digit_images):
     heard = []
-
-    def done(step):
-        heard.append((step.plan.section, step.cached, type(step.artifact)))
-
-    for cached in (False, True):
-        heard.clear()
-        run_stages(config, digit_images, lambda *_: None, done)
-        assert heard == [("embeddings", cached, Embeddings), ("neighbours", cached, Neighbours)]
+    for _ in range(2):
+        run_stages(config, digit_images, lambda *_: None, lambda s: heard.append((s.cached, type(s.artifact))))
+    assert heard == [(cached, kind) for cached in (False, True) for kind in (Embeddings, Neighbours)]
 
 
 @pytest.mark.parametrize(
