@@ -1,4 +1,4 @@
-"""Every scalar of a stage's training, as rows of a table."""
+"""Every scalar of a stage or of a run, as rows of a table."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping

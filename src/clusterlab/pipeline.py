@@ -123,9 +123,10 @@ def wanted(plans: Sequence[StagePlan]) -> list[StagePlan]:
     return kept
 
 
-def run_stages(config: RunConfig, images: ImageSet, record: Record) -> list[Step]:
-    """Make or load the artifact of every stage, in order; `record` hears of every epoch that is trained.
+def run_stages(config: RunConfig, images: ImageSet, record: Record, done: Callable[[Step], None]) -> list[Step]:
+    """Make or load the artifact of every stage, in order.
 
+    `record` hears of every epoch that is trained, `done` of every stage once its artifact is there.
     Where the number of clusters is not known, it is found as soon as there are features.
     """
     steps: list[Step] = []
@@ -137,6 +138,7 @@ def run_stages(config: RunConfig, images: ImageSet, record: Record) -> list[Step
         made = {name: _latest(steps, _kinds(kind)) for name, kind in plan.part.consumes.items()}
         inputs = {name: source for name, source in made.items() if source is not None}
         steps.append(run_stage(config, images, plan, inputs, record, number=f"{len(steps) + 1}/{count}"))
+        done(steps[-1])
         config = settled(config, steps)
     return steps
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -71,18 +71,49 @@ class EpochProgress:
             self.bar.close()
 
 
-def track(steps: Iterable[T], title: str, *, unit: str = "batch", total: int | None = None) -> Iterator[T]:
-    """Yield `steps` and show how many are done and the time left, once it takes longer than a moment.
+class Progress:
+    """How many of many are done, how fast, and the time left; nothing where it takes no longer than a moment."""
 
-    `total` says how many there are, where `steps` does not.
-    """
-    total = len(steps) if isinstance(steps, Sized) else total
-    yield from tqdm(
-        steps,
-        desc=title,
-        unit=unit,
-        total=total,
-        delay=1,
-        dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
-    )
+    def __init__(self, title: str, *, unit: str, total: int | None, say: Callable[[str], None] = log.info) -> None:
+        """`total` is null where it is not known; `say` takes the lines where there is no terminal."""
+        self.title = title
+        self.unit = unit
+        self.total = total
+        self.say = say
+        self.done = 0
+        self.clock = Stopwatch()
+        self.start_time = time.monotonic()
+        self.bar: tqdm[None] | None = None
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=self.total, desc=self.title, unit=self.unit, delay=1, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        if self.bar is not None:
+            self.bar.update(count)
+        elif self.clock.passed(SECONDS_BETWEEN_LINES) and self.done:
+            self.say(self._line(time.monotonic() - self.start_time))
+
+    def _line(self, elapsed: float) -> str:
+        rate = self.done / elapsed
+        of, left = "", ""
+        if self.total is not None:
+            of = f" of {self.total}"
+            left = f", {tqdm.format_interval((self.total - self.done) / rate)} left"
+        return f"{self.title}: {self.unit} {self.done}{of}, {rate:.{0 if rate >= 10 else 2}f}/s{left}"
+
+
+def track(steps: Iterable[T], title: str, *, unit: str = "batch") -> Iterator[T]:
+    """Yield `steps` and show their progress."""
+    with Progress(title, unit=unit, total=len(steps) if isinstance(steps, Sized) else None) as progress:
+        for step in steps:
+            yield step
+            progress.add(1)

@@ -28,6 +28,7 @@ from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboard import About
 from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
+from clusterlab.output.stage_scalars import stage_scalars
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
 from clusterlab.processes import join, launch, missing
@@ -83,10 +84,17 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
             timeout=config.wandb.timeout,
         )
         with open_dashboard(config.logger, about) as dashboard:
-            steps = run_stages(config, images, dashboard.record)
+            scalars: dict[str, Mapping[str, float]] = {}
+
+            def tell(step: Step) -> None:
+                scalars[step.key] = stage_scalars(step.load(), images)
+                if scalars[step.key]:
+                    dashboard.record(step.plan.section, 0, 0, scalars[step.key])
+
+            steps = run_stages(config, images, dashboard.record, tell)
             config = settled(config, steps)
             oracle = run_oracle(config, images, steps, dashboard.record) if config.evaluation.oracle else None
-            finished = _finished(config, images, steps, oracle)
+            finished = _finished(config, images, steps, scalars, oracle)
             metrics = write_outputs(finished, config.run_dir)
             dashboard.finish(finished, metrics, config.run_dir)
         _say(metrics, config.run_dir, time.monotonic() - began)
@@ -103,7 +111,7 @@ def load_images(config: RunConfig) -> ImageSet:
 
 def run_beside(config: RunConfig, images: ImageSet) -> dict[str, Any]:
     """Do the part of a process that is not the first: its share of the stages, and nothing of what they leave."""
-    steps = run_stages(config, images, lambda *_: None)
+    steps = run_stages(config, images, lambda *_: None, lambda _: None)
     if config.evaluation.oracle:
         run_oracle(settled(config, steps), images, steps, lambda *_: None)
     return {}
@@ -179,7 +187,13 @@ def logging_to(run_dir: Path) -> Iterator[None]:
         root.setLevel(level_before)
 
 
-def _finished(config: RunConfig, images: ImageSet, steps: list[Step], oracle: Step | None) -> FinishedRun:
+def _finished(
+    config: RunConfig,
+    images: ImageSet,
+    steps: list[Step],
+    scalars: Mapping[str, Mapping[str, float]],
+    oracle: Step | None,
+) -> FinishedRun:
     def last(kind: type) -> Any:
         return next((step.load() for step in reversed(steps) if step.plan.part.produces is kind), None)
 
@@ -188,14 +202,14 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step], oracle: St
     return FinishedRun(
         images=images,
         assignments=last(Assignments),
-        stages=[_record(step) for step in steps],
+        stages=[_record(step, scalars[step.key]) for step in steps],
         baseline=last(Baseline),
         projection=last(Projection),
         neighbours=last(Neighbours),
         pseudo_labels=last(PseudoLabels),
         instances=last(Instances),
         count=last(ClusterCount),
-        oracle=None if oracle is None else _record(oracle),
+        oracle=None if oracle is None else _record(oracle, {}),
         features=features,
         method=config.method.name,
         data=config.data.name,
@@ -214,7 +228,7 @@ def _finished(config: RunConfig, images: ImageSet, steps: list[Step], oracle: St
     )
 
 
-def _record(step: Step) -> StageRecord:
+def _record(step: Step, scalars: Mapping[str, float]) -> StageRecord:
     artifact = step.load()
     return StageRecord(
         name=step.plan.section,
@@ -224,6 +238,7 @@ def _record(step: Step) -> StageRecord:
         cached=step.cached,
         folder=step.folder,
         clusters=artifact.probs.argmax(dim=1) if isinstance(artifact, Assignments) else None,
+        scalars=scalars,
     )
 
 

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+
 from command_line import SMALL, Command
+from documented_keys import undocumented
 
 TRAINED = {
     "features": {"loss", "accuracy", "lr"},
@@ -14,7 +16,8 @@ TRAINED = {
     "student": {"loss", "kept", "confidence", "effective_clusters", "lr"},
 }
 """What is told of each stage and epoch, beside the speed of those that this run has trained."""
-SCALARS = {f"{stage}/{name}" for stage, names in TRAINED.items() for name in names}
+ONCE = {"neighbours/purity", "neighbours/self_consistency"}
+SCALARS = {f"{stage}/{name}" for stage, names in TRAINED.items() for name in names} | ONCE
 SPEEDS = {f"{stage}/images_per_second" for stage in TRAINED}
 WORDS = [word for word in SMALL["scan"] if not word.startswith("wandb")]
 
@@ -49,9 +52,12 @@ def test_wandb_has_scalars_pictures_tables_the_report_and_the_assignments(run):
     keys = {key.split(".")[0] for row in rows for key in row}  # a picture has clusters.height and the like
     assert keys >= SCALARS
     assert not keys & SPEEDS  # all loaded: told from the history
+    assert undocumented(key for key in keys if not key.startswith("_")) == set()
     assert keys >= {"report", "clusters", "least_sure", "projection", "confusion"}
     assert [row["student/epoch"] for row in rows if "student/epoch" in row] == [0, 1, 2]
-    summary = {name for update in found["summary"] for name in update["update"]}
+    assert [row["neighbours/epoch"] for row in rows if "neighbours/purity" in row] == [0]
+    summary = {name.split(".")[0] for update in found["summary"] for name in update["update"]}
+    assert undocumented(name for name in summary if not name.startswith("_")) == set()
     assert summary >= {"acc", "silhouette", "used_clusters", "baseline/acc", "neighbour_purity", "student/acc"}
     media = {path.parent.name for path in folder.glob("wandb/offline-run-*/files/media/*/*")}
     assert media == {"html", "images", "table"}
@@ -77,5 +83,7 @@ def test_tensorboard_has_the_same_scalars_and_the_picture_of_the_clusters(run):
 
     events = EventAccumulator(str(run("tensorboard") / "tensorboard")).Reload()
     assert set(events.Tags()["scalars"]) >= SCALARS | {"acc", "baseline/acc"}
+    assert undocumented(events.Tags()["scalars"]) == set()
     assert [event.step for event in events.Scalars("head/entropy")] == [0, 1, 2]
+    assert [event.step for event in events.Scalars("neighbours/self_consistency")] == [0]
     assert events.Tags()["images"] == ["clusters"]

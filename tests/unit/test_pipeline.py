@@ -100,7 +100,7 @@ def plan(section, part, *, kind=None, **changes):
 
 
 def run(config, images):
-    return run_stages(config, images, lambda *_: None)
+    return run_stages(config, images, lambda *_: None, lambda _: None)
 
 
 def test_a_finished_artifact_is_loaded_and_not_made_again(config, digit_images):
@@ -108,6 +108,13 @@ def test_a_finished_artifact_is_loaded_and_not_made_again(config, digit_images):
     assert [step.cached for step in first + second] == [False, False, True, True]
     assert torch.equal(second[1].load().train, torch.tensor([[3]]))
     assert (len(MakeEmbeddings.runs), len(MakeNeighbours.runs)) == (1, 1)
+
+
+def test_every_stage_is_told_once_its_artifact_is_there_made_or_loaded(config, digit_images):
+    heard = []
+    for _ in range(2):
+        run_stages(config, digit_images, lambda *_: None, lambda s: heard.append((s.cached, type(s.artifact))))
+    assert heard == [(cached, kind) for cached in (False, True) for kind in (Embeddings, Neighbours)]
 
 
 @pytest.mark.parametrize(

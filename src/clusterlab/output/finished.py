@@ -1,7 +1,7 @@
 """What a finished run hands to the writers of its outputs: plain data and artifacts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clusterlab.artifacts import Assignments, Baseline, ClusterCount, Instances, Neighbours, Projection, PseudoLabels
 from clusterlab.data.images import ImageSet
-from clusterlab.history import History, read_history
+from clusterlab.history import History, Row, read_history
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,6 +29,13 @@ class StageRecord:
     """Its artifact; `history.csv` lies there if it was trained."""
     clusters: Int[Tensor, " n"] | None = None
     """Cluster of every image, where the stage assigns clusters."""
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    """What its artifact says of itself, where it is not trained."""
+
+    def epochs(self) -> list[Row]:
+        """Return the scalars of its training, under its section's name in this run; none where it is not trained."""
+        path = self.folder / "history.csv"
+        return [(self.name, *row[1:]) for row in read_history(path)] if path.exists() else []
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,10 +77,9 @@ class FinishedRun:
         return f"{last.name}-{last.part}-{last.key}"
 
     def history(self) -> History:
-        """Return the scalars of every trained stage, in order, under its section's name in this run."""
+        """Return the scalars of every stage, in order; those that are told once stand at epoch 0 and step 0."""
         history = History(stage=self.method)
         for stage in self.stages:
-            path = stage.folder / "history.csv"
-            rows = read_history(path) if path.exists() else []
-            history.rows += [(stage.name, *row[1:]) for row in rows]
+            history.rows += stage.epochs()
+            history.rows += [(stage.name, 0, 0, name, value) for name, value in stage.scalars.items()]
         return history

@@ -95,7 +95,7 @@ def render(
         near=near,
         nearness=NEAR,
         twins=[(table.id[i], twin) for i, twin in enumerate(table.duplicate_of) if twin],
-        curves=charts.curves(run.history().rows),
+        curves=charts.curves(row for stage in run.stages for row in stage.epochs()),
         curve_box=(charts.WIDTH, charts.HEIGHT),
         longest_list=LONGEST_LIST,
         config=yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True),

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clusterlab.artifacts import NEARLY, ClusterCount, Instances, Neighbours, PseudoLabels
+from clusterlab.artifacts import NEARLY, ClusterCount, Instances, PseudoLabels
 from clusterlab.data.images import ImageSet, Labels
 from clusterlab.evaluation.collapse import cluster_health
 from clusterlab.evaluation.metrics import score
@@ -14,6 +14,7 @@ from clusterlab.evaluation.silhouette import silhouette
 from clusterlab.output.advice import advice
 from clusterlab.output.agreement import neighbour_agreement
 from clusterlab.output.finished import FinishedRun, StageRecord
+from clusterlab.output.stage_scalars import labelled_share, neighbour_purity
 from clusterlab.output.table import AssignmentTable
 from clusterlab.output.versions import versions
 
@@ -74,14 +75,6 @@ def summarise(run: FinishedRun, table: AssignmentTable, labels: Labels | None) -
     return summary | {"versions": versions()}
 
 
-def neighbour_purity(neighbours: Neighbours, images: ImageSet, labels: Labels) -> float | None:
-    """Share of training neighbours of their anchor's class, where both are known; None where none are."""
-    values = torch.from_numpy(labels.values)
-    anchors, others = values[images.train_index][:, None], values[neighbours.train]
-    known = (anchors >= 0) & (others >= 0)
-    return float((anchors == others)[known].double().mean()) if known.any() else None
-
-
 def _scores(clusters: Int[Tensor, " e"], labels: Labels | None, pool: Int[Tensor, " e"]) -> dict[str, Any]:
     if labels is None:
         return {}
@@ -94,7 +87,7 @@ def _pseudo_labels(given: PseudoLabels, images: ImageSet, labels: Labels | None)
     labelled = torch.nonzero(given.labels >= 0)[:, 0]
     return {
         "count": len(labelled),
-        "share": len(labelled) / len(images.train_index),
+        "share": labelled_share(given, images),
         **_scores(given.labels[labelled], labels, labelled),
     }
 

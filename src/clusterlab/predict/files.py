@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from clusterlab.errors import UserError
@@ -13,7 +14,7 @@ from clusterlab.predict.load import load
 from clusterlab.predict.model import Model, path_of
 from clusterlab.predict.new_images import LISTS, NewImages, find_images
 from clusterlab.predict.sorting import Sorter
-from clusterlab.progress import track
+from clusterlab.progress import Progress
 
 SHOWN = 20
 """Unreadable files that are named at the end."""
@@ -56,14 +57,18 @@ def _label(
     model: Model, images: NewImages, output: Path, sorter: Sorter | None, batch_size: int | None
 ) -> tuple[int, "_Unreadable"]:
     labelled, unreadable = 0, _Unreadable()
-    with writing(output) as add:
-        for batch in model.label(track(images, "labelling", unit="image", total=images.count), batch_size=batch_size):
+    with (
+        writing(output) as add,
+        Progress("labelling", unit="image", total=images.count, say=partial(print, file=sys.stderr)) as progress,
+    ):
+        for batch in model.label(images, batch_size=batch_size):
             add(batch.table)
             labelled += batch.table.num_rows
             unreadable.add(batch.unreadable)
             if sorter is not None:
                 for image, cluster in zip(batch.images, batch.table.column("cluster").to_pylist(), strict=True):
                     sorter.add(path_of(image), cluster)
+            progress.add(len(batch.images) + len(batch.unreadable))
         if not labelled:
             raise UserError(unreadable.instead_of_labels())
     return labelled, unreadable

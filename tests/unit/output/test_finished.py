@@ -20,3 +20,13 @@ def test_the_history_names_stages_by_their_section_in_this_run(make_run, tmp_pat
     assert rows[-2:] == [("adapted", 0, 9, "loss", 5.0), ("head", 0, 9, "loss", 7.0)]
     assert {row[0] for row in rows[:-2]} == {"features"}
     assert len(rows[:-2]) == 2 * 12
+
+
+def test_what_a_stage_tells_once_stands_among_the_others_and_is_no_curve(make_run, tmp_path):
+    run = make_run()
+    features, head = run.stages
+    neighbours = replace(head, name="neighbours", folder=tmp_path / "not trained", scalars={"purity": 0.75})
+    rows = replace(run, stages=[neighbours, features]).history().rows
+    assert rows[0] == ("neighbours", 0, 0, "purity", 0.75)
+    assert rows[1:] == features.epochs()
+    assert neighbours.epochs() == []

@@ -5,12 +5,12 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from clusterlab.artifacts import Baseline, ClusterCount, Instances, Neighbours, PseudoLabels
+from clusterlab.artifacts import Baseline, ClusterCount, Instances, PseudoLabels
 from clusterlab.data.images import Labels
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.prototypes import choose, find_prototypes
-from clusterlab.output.summary import neighbour_purity, summarise
+from clusterlab.output.summary import summarise
 from clusterlab.output.table import tabulate
 
 LABEL_KEYS = {"acc", "nmi", "ari", "many_to_one"}
@@ -226,16 +226,6 @@ def test_unreadable_files_are_counted_and_named(make_run):
     summary = summary_of(run)
     assert summary["unreadable"] == 2
     assert "Left out, because unreadable: 2 files." in summary["warnings"]
-
-
-def test_neighbour_purity_counts_known_pairs_of_the_train_pool(make_run):
-    images = make_run(8, num_clusters=2).images  # 3 and 7 are test images
-    labels = Labels(np.array([0, 0, 1, 1, -1, 0, 1, 9]), tuple("0123456789"))
-    #                anchor 0      1       2       4       5       6
-    train = torch.tensor([[1, 2], [0, 5], [6, 4], [0, 1], [6, 2], [2, 2]])
-    purity = neighbour_purity(Neighbours(train=train, eval=train), images, labels)
-    # Same: 0-1, 1-0, 1-5, 2-6, 6-2 twice. Other: 0-2, 5-6, 5-2. Unknown: 2-4, 4-0, 4-1.
-    assert purity == pytest.approx(6 / 9)
 
 
 def test_the_recall_of_an_approximate_search_is_told_and_of_an_exact_one_nothing(make_run):

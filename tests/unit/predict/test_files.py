@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from clusterlab import progress
 from clusterlab.errors import UserError
 from clusterlab.predict.command import main
 
@@ -21,6 +22,19 @@ def test_the_table_and_the_folders_say_the_same(run_dir, photos, tmp_path, capsy
         (name.rpartition("/")[2], cluster) for name, cluster in zip(table["id"], table["cluster"], strict=True)
     }
     assert "11 images labelled in" in capsys.readouterr().out
+
+
+def test_without_a_terminal_lines_tell_how_many_are_labelled_and_the_last_one_that_all_are(
+    run_dir, photos, tmp_path, monkeypatch, capsys
+):
+    (photos / "broken.png").touch()
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    main([str(run_dir), str(photos), "--output", str(tmp_path / "new.csv"), "--batch-size", "5"])
+    said = capsys.readouterr()
+    told = [line.split("/s")[0].rpartition(", ")[0] for line in said.err.splitlines() if line.startswith("labelling")]
+    assert told == [f"labelling: image {done} of 12" for done in (5, 10, 12)]
+    assert said.out.startswith("11 images labelled in ")
+    assert said.out.count("\n") == 1
 
 
 def test_a_disk_that_is_full_is_one_clear_line(run_dir, photos, tmp_path, monkeypatch):
