@@ -21,10 +21,16 @@ FLOAT32 = ["trainer.precision=32-true", "trainer.channels_last=false"]
 """Words that make a stage compute as the plain way does."""
 
 
-def composed(overrides: list[str], section: str, changes: Mapping[str, Any]) -> RunConfig:
-    """The config of a command's words, with some settings of one section changed where it has them."""
+def values_of(overrides: list[str]) -> dict[str, Any]:
+    """The plain values of a command's words."""
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         values: Any = OmegaConf.to_container(hydra.compose("config", overrides=overrides), resolve=True)
+    return dict(values)
+
+
+def composed(overrides: list[str], section: str, changes: Mapping[str, Any]) -> RunConfig:
+    """The config of a command's words, with some settings of one section changed where it has them."""
+    values = values_of(overrides)
     values[section] |= {name: value for name, value in changes.items() if name in values[section]}
     return parse(values)
 

@@ -94,6 +94,16 @@ def test_labelling_is_measured_beside_decoding_alone(figures):
     assert all(way["images_per_second"] > 0 for way in found["ways"].values())
 
 
+def test_the_plain_way_leads_to_scores_of_the_same_run(figures):
+    words = ["data.limit=150", "trainer.max_epochs=1", "trainer.max_steps_per_epoch=2", "map.max_images=50"]
+    found = figures("fast_and_plain", "--seeds", "0", "--words", *words)
+    assert [run["way"] for run in found["runs"]] == ["fast", "plain"]
+    assert found["runs"][0]["stage_seconds"].keys() == found["runs"][1]["stage_seconds"].keys()
+    # Other draws and another precision leave their mark on the features.
+    scores = [(run["acc"], run["nmi"], run["baseline_acc"]) for run in found["runs"]]
+    assert scores[0] != scores[1]
+
+
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
