@@ -22,6 +22,7 @@ from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, Sh
 from clusterlab.data.views import Family, View
 from clusterlab.durable import replacing
 from clusterlab.history import History, epochs_of
+from clusterlab.models.backbones.base import Backbone
 from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
 from clusterlab.processes import trainer_arguments
@@ -92,6 +93,10 @@ class TrainedStage(Stage, LightningModule):
         keeper = Keeper(work, self.epochs)
         if self.norms_over_ranks:
             normalise_over_ranks(self)
+        if trainer_settings.compile and ranks.world_size() == 1:
+            for module in self.modules():
+                if isinstance(module, Backbone):
+                    module.compile()
         trainer = Trainer(
             accelerator=trainer_settings.accelerator,
             **trainer_arguments(),
