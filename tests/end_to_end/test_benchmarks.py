@@ -63,3 +63,17 @@ def test_labelling_is_measured_beside_decoding_alone(figures):
     found = figures("predict", *(f"--{name}={value}" for name, value in words.items()))
     assert found["ways"].keys() == {"decoding alone", "the network alone", "predict"}
     assert all(way["images_per_second"] > 0 for way in found["ways"].values())
+
+
+def test_training_steps_are_measured_beside_the_same_steps_fed_by_workers(figures, tmp_path):
+    found = figures("gpu_steps", "--trial", "--workers", "1", "--steps", "SimCLR", "FixMatch", "--profile", tmp_path)
+    assert [row["row"] for row in found["rows"]] == ["SimCLR step", "FixMatch step"]
+    assert all(row["ours"] > 0 and row["theirs"] > 0 for row in found["rows"])
+    assert all(row["share_of_matrix_rate"] > 0 for row in found["rows"])
+    assert all("augmentation" in (tmp_path / f"{name}.txt").read_text() for name in found["held_back"])
+
+
+@pytest.mark.slow
+def test_the_steps_of_every_method_are_measured(figures):
+    found = figures("gpu_steps", "--trial", "--workers", "1")
+    assert len(found["rows"]) == 6
