@@ -16,7 +16,7 @@ class TrainerSettings(Settings):
     """How stages are trained; only precision and the two limits can change a result."""
 
     throughput: ClassVar[frozenset[str]] = frozenset(
-        {"name", "accelerator", "devices", "checkpoint_seconds", "channels_last", "inference_batch"}
+        {"name", "accelerator", "devices", "checkpoint_seconds", "channels_last", "compile", "inference_batch"}
     )
 
     name: str
@@ -27,6 +27,9 @@ class TrainerSettings(Settings):
     precision: Literal["auto", "32-true", "bf16-mixed"]
     """auto: bf16 where the hardware computes in it, else float32."""
     channels_last: bool
+    compile: bool
+    """Compile the backbones of stages that train, for one GPU: a minute or so at the start of each stage. On a CPU,
+    where it does not pay, and on several devices they are left as they are."""
     checkpoint_seconds: NonNegativeFloat
     """A checkpoint is written at the end of an epoch when so many seconds have passed since the last one."""
     inference_batch: PositiveInt
@@ -56,7 +59,10 @@ class TrainerSettings(Settings):
             raise UserError(
                 f"trainer.devices={devices}, but torch sees {torch.cuda.device_count()} GPUs: use trainer.devices=auto"
             )
-        return self.model_copy(update={"accelerator": accelerator, "precision": precision, "devices": devices})
+        compiled = self.compile and accelerator == "gpu" and devices == 1
+        return self.model_copy(
+            update={"accelerator": accelerator, "precision": precision, "devices": devices, "compile": compiled}
+        )
 
     @property
     def device(self) -> torch.device:

@@ -22,6 +22,7 @@ from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, Sh
 from clusterlab.data.views import Family, View
 from clusterlab.durable import replacing
 from clusterlab.history import History, epochs_of
+from clusterlab.models.backbones.base import Backbone
 from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
 from clusterlab.processes import trainer_arguments
@@ -86,8 +87,7 @@ class TrainedStage(Stage, LightningModule):
     def run(self) -> Artifact:
         """Train, from the last checkpoint where there is one, and export."""
         work, trainer_settings = self.work, self.work.trainer
-        self.pixels = Pixels(work.images, trainer_settings.device)
-        self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)
+        self.place()
         data = ImageDataModule(pool=self.pool(), batches=self.batches())
         keeper = Keeper(work, self.epochs)
         if self.norms_over_ranks:
@@ -118,6 +118,16 @@ class TrainedStage(Stage, LightningModule):
         if ranks.rank() == 0:
             keeper.history.write(work.folder / "history.csv")
         return self.export()
+
+    def place(self) -> None:
+        """Put images and network on the device, and have the backbones compiled where the trainer says so."""
+        trainer_settings = self.work.trainer
+        self.pixels = Pixels(self.work.images, trainer_settings.device)
+        self.to(trainer_settings.device, memory_format=trainer_settings.memory_format)
+        if trainer_settings.compile and ranks.world_size() == 1:
+            for module in self.modules():
+                if isinstance(module, Backbone):
+                    module.compile()
 
     @property
     def epochs(self) -> int:

@@ -115,3 +115,17 @@ def test_the_plain_way_leads_to_scores_of_the_same_run(figures):
 def test_the_file_of_a_machine_has_a_short_name(monkeypatch, name, stem):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     assert importlib.import_module("common").file_stem(name) == stem
+
+
+def test_training_steps_are_measured_beside_the_same_steps_fed_by_workers(figures, tmp_path):
+    found = figures("gpu_steps", "--trial", "--workers", "1", "--steps", "SimCLR", "FixMatch", "--profile", tmp_path)
+    assert [row["row"] for row in found["rows"]] == ["SimCLR step", "FixMatch step"]
+    assert all(row["ours"] > 0 and row["theirs"] > 0 for row in found["rows"])
+    assert all(row["share_of_matrix_rate"] > 0 for row in found["rows"])
+    assert all("augmentation" in (tmp_path / f"{name}.txt").read_text() for name in found["held_back"])
+
+
+@pytest.mark.slow
+def test_the_steps_of_every_method_are_measured(figures):
+    found = figures("gpu_steps", "--trial", "--workers", "1")
+    assert len(found["rows"]) == 6

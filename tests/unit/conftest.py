@@ -52,8 +52,8 @@ def work(tmp_path, digit_images):
         num_clusters=10,
         seed=0,
         trainer=TrainerSettings(
-            name="test", accelerator="cpu", devices=1, precision="32-true", channels_last=True, checkpoint_seconds=1e9,
-            inference_batch=16, max_epochs=2, max_steps_per_epoch=None,
+            name="test", accelerator="cpu", devices=1, precision="32-true", channels_last=True, compile=False,
+            checkpoint_seconds=1e9, inference_batch=16, max_epochs=2, max_steps_per_epoch=None,
         ),
         folder=tmp_path,
         title="stage",

@@ -110,3 +110,83 @@ def test_methods_for_folders_on_a_cpu_share_their_features(experiment):
     assert part(kmeans, "features") == part(scan, "features")
     assert (kmeans.data.image_size, kmeans.data.views) == (scan.data.image_size, scan.data.views)
     assert kmeans.stages[0].backbone == scan.stages[0].backbone
+
+
+def differing(one, other, path=""):
+    """Dotted names of the settings in which two sections differ."""
+    return {
+        name
+        for key in one.keys() | other.keys()
+        for name in (
+            differing(one[key], other[key], f"{path}{key}.")
+            if isinstance(one.get(key), dict) and isinstance(other.get(key), dict)
+            else {f"{path}{key}"} - ({f"{path}{key}"} if one.get(key) == other.get(key) else set())
+        )
+    }
+
+
+FAST = {
+    "scan_cifar10": {
+        "features": {
+            "max_epochs", "symmetric", "optimiser.lr", "optimiser.schedule", "optimiser.final_lr_ratio",
+        },
+        "head": {"max_epochs", "batch_size", "optimiser.lr"},
+        "student": {"max_epochs"},
+    },
+    "spice_cifar10": {
+        "features": {
+            "max_epochs", "batch_size", "batch_norm_groups", "queue_size", "momentum", "temperature",
+            "blur_probability", "optimiser.lr", "optimiser.weight_decay", "optimiser.schedule",
+        },
+        "head": {"max_epochs"},
+        "student": {"max_epochs", "init"},
+    },
+    "asd_cifar10": {"head": {"max_epochs"}, "student": {"max_epochs"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_fast_experiment_is_the_same_method_and_network_with_less_training(experiment, name):
+    whole, fast = experiment(name), experiment(f"{name}_fast")
+    assert (fast.method, fast.data, fast.num_clusters) == (whole.method, whole.data, whole.num_clusters)
+    for slow_plan, fast_plan in zip(whole.stages, fast.stages, strict=True):
+        assert slow_plan.backbone == fast_plan.backbone
+        slow, quick = slow_plan.settings.model_dump(), fast_plan.settings.model_dump()
+        assert differing(slow, quick) == FAST[name].get(slow_plan.section, set())
+        if "max_epochs" in quick:
+            assert quick["max_epochs"] < slow["max_epochs"]
+
+
+BUDGET, RATE, REST = 1350, 30_000, 150
+"""Seconds, and the views per second and the seconds of all else that docs/decisions/cifar10-fast.md counts with."""
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_fast_experiment_fits_its_25_minutes_at_the_rate_that_is_counted_with(experiment, name):
+    config, images, forward = experiment(f"{name}_fast"), 50_000, 1 / 3
+    parts = {plan.section: plan.settings for plan in config.stages}
+    head, student = parts["head"], parts["student"]
+    per_epoch = {
+        "simclr": 2 * images, "moco": (1 + forward) * images, "scan": 2 * images + 10_000 * forward,
+        "spice": 2 * images * forward, "selflabel": (1 + forward) * images,
+    }  # fmt: skip
+    views = sum(part.max_epochs * per_epoch.get(part.name, 0) for part in (parts.get("features", head), head, student)
+                if part.name in per_epoch)  # fmt: skip
+    seconds = REST
+    if student.name == "fixmatch":
+        step = student.batch_size * (1 + 2 * student.unlabelled_ratio)
+        views += student.max_epochs * student.steps_per_epoch * step
+    if head.name == "spice":
+        labelled = head.batch_size // head.train_batch_size * head.num_repeats
+        seconds += head.max_epochs * images // head.batch_size * labelled * 1e-3
+    if head.name == "asd":
+        seconds += head.max_epochs * (images // head.batch_size) * 25e-3
+    assert seconds + views / RATE < BUDGET + 20
+
+
+def test_asd_has_a_resnet18_in_every_stage(experiment):
+    config = experiment("asd_cifar10")
+    assert (config.method.name, config.data.name, config.data.protocol) == ("asd", "cifar10", "split")
+    assert {plan.backbone.settings.name for plan in config.stages if plan.part.uses_network} == {"resnet18"}
+    assert {plan.backbone.settings.stem for plan in config.stages if plan.part.uses_network} == {"cifar"}
+    assert [plan.section for plan in config.stages] == ["head", "baseline", "transitions", "triggers", "student", "map"]

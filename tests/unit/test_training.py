@@ -146,3 +146,17 @@ def test_what_is_observed_of_clusters_is_how_sure_and_over_how_many_they_are_spr
     stage = simclr(work)
     stage.observe_probs(probs)
     assert stage.observed() == pytest.approx({"confidence": confidence, "effective_clusters": effective})
+
+
+def test_backbones_are_compiled_where_the_trainer_says_so_and_keep_their_names(work, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    stage = simclr(replace(work, trainer=work.trainer.model_copy(update={"compile": True})))
+    names = set(stage.state_dict())
+    stage.run()
+    assert compiled == ["Small"]
+    assert set(stage.state_dict()) == names
+
+
+def test_nothing_is_compiled_on_a_cpu(work):
+    assert not work.trainer.model_copy(update={"compile": True}).resolved().compile

@@ -160,8 +160,8 @@ class Asd(AveragedStage):
         """Return the images of the set of a step and their instance classes."""
         settings = self.settings
         if not settings.resample or step < settings.cold_share * self.steps:
-            return self.first.to(self.device), torch.arange(self.instances, device=self.device)
-        candidates = self.drawn_set(step).to(self.device)
+            return self.first.to(self.device, non_blocking=True), torch.arange(self.instances, device=self.device)
+        candidates = self.drawn_set(step).to(self.device, non_blocking=True)
         rows, classes = align(self.weak_logits(candidates, "align"), settings.alignment)
         return candidates[rows], classes
 

@@ -23,21 +23,30 @@ class OptimiserSettings(Settings):
     weight_decay: NonNegativeFloat
     momentum: NonNegativeFloat
     """Of SGD and its Nesterov form; Adam has its default betas."""
-    schedule: Literal["constant", "cosine", "cosine_7_16"]
-    """cosine: from lr to lr · final_lr_ratio over the stage's epochs, a step per epoch. cosine_7_16: FixMatch's
-    lr · cos(7π/16 · step/steps), which ends at 0.195 lr, a step per step. Neither warms up."""
+    schedule: Literal["constant", "cosine", "warm_cosine", "cosine_7_16"]
+    """cosine: from lr to lr · final_lr_ratio over the stage's epochs, a step per epoch. warm_cosine: a linear rise to
+    lr over the first twentieth of the steps, then the same over the rest, a step per step. cosine_7_16: FixMatch's
+    lr · cos(7π/16 · step/steps), which ends at 0.195 lr, a step per step."""
     final_lr_ratio: NonNegativeFloat
-    """Of `cosine`."""
+    """Of `cosine` and `warm_cosine`."""
 
     @property
     def interval(self) -> Literal["epoch", "step"]:
         """How often the schedule moves."""
-        return "step" if self.schedule == "cosine_7_16" else "epoch"
+        return "step" if self.schedule in ("warm_cosine", "cosine_7_16") else "epoch"
 
 
 def cosine_factor(epoch: int, *, epochs: int, final_ratio: float) -> float:
     """Return lr(epoch)/lr = r + (1 − r)(1 + cos(π·epoch/epochs))/2."""
     return final_ratio + (1 - final_ratio) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def warm_cosine_factor(step: int, *, steps: int, final_ratio: float) -> float:
+    """Return lr(step)/lr: (step + 1)/w in the first w steps, a twentieth of all, then `cosine_factor` over the rest."""
+    warm = math.ceil(steps / 20)
+    if step < warm:
+        return (step + 1) / warm
+    return cosine_factor(step - warm, epochs=max(1, steps - warm), final_ratio=final_ratio)
 
 
 def cosine_7_16_factor(step: int, *, steps: int) -> float:
@@ -80,6 +89,8 @@ def make_schedule(
         match settings.schedule:
             case "cosine":
                 return cosine_factor(move, epochs=moves, final_ratio=settings.final_lr_ratio)
+            case "warm_cosine":
+                return warm_cosine_factor(move, steps=moves, final_ratio=settings.final_lr_ratio)
             case "cosine_7_16":
                 return cosine_7_16_factor(move, steps=moves)
             case "constant":

@@ -7,6 +7,7 @@ from clusterlab.models.optim import (
     cosine_factor,
     make_optimiser,
     make_schedule,
+    warm_cosine_factor,
     without_norm_decay,
 )
 
@@ -59,8 +60,18 @@ def test_the_fixmatch_schedule_agrees_with_the_reference(step, factor):
     assert cosine_7_16_factor(step, steps=2**20) == pytest.approx(factor, abs=1e-8)
 
 
-def test_the_fixmatch_schedule_moves_every_step_and_the_others_every_epoch():
-    assert settings(schedule="cosine_7_16").interval == "step"
+def test_the_warm_schedule_rises_for_a_twentieth_of_the_steps_and_then_falls_as_the_cosine():
+    factors = [warm_cosine_factor(step, steps=200, final_ratio=0.1) for step in range(201)]
+    assert factors[:10] == pytest.approx([0.1 * rise for rise in range(1, 11)])
+    assert factors[10:] == pytest.approx([cosine_factor(step, epochs=190, final_ratio=0.1) for step in range(191)])
+
+
+def test_a_single_step_is_taken_at_the_whole_rate():
+    assert warm_cosine_factor(0, steps=1, final_ratio=0) == 1
+
+
+def test_the_schedules_that_move_every_step():
+    assert {settings(schedule=name).interval for name in ("cosine_7_16", "warm_cosine")} == {"step"}
     assert {settings(schedule=name).interval for name in ("constant", "cosine")} == {"epoch"}
 
 

@@ -57,12 +57,17 @@ def color(levels: Float[Tensor, "b c y x"], factor: Float[Tensor, " b"]) -> Floa
 
 
 def sharpness(levels: Float[Tensor, "b c y x"], factor: Float[Tensor, " b"]) -> Float[Tensor, "b c y x"]:
-    """Blend with a smoothed version: 3 × 3, the centre counts 5, its neighbours 1; the border stays."""
+    """Blend with the smoothed version."""
+    return blend_(levels.clone(), smoothed(levels), factor)
+
+
+def smoothed(levels: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
+    """Averaged over 3 × 3 pixels, of which the centre counts 5 and its neighbours 1; the border stays."""
     rows = levels[..., :-2, :] + levels[..., 1:-1, :] + levels[..., 2:, :]
     total = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:]).add_(levels[..., 1:-1, 1:-1], alpha=4)
     smooth = levels.clone()
     smooth[..., 1:-1, 1:-1] = total.div_(13).add_(0.5).floor_()
-    return blend_(levels.clone(), smooth, factor)
+    return smooth
 
 
 def grayscale(levels: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:

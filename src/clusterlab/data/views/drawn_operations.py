@@ -14,6 +14,7 @@ from clusterlab.data.views.base import table, uniform
 from clusterlab.data.views.grouping import count_groups, grouped
 from clusterlab.data.views.operations import OPERATIONS
 from clusterlab.data.views.settings import OperationName
+from clusterlab.data.views.together import in_steps_together
 from clusterlab.rng import randint
 
 
@@ -31,6 +32,7 @@ class DrawnOperations:
 
     def __init__(self, ranges: Mapping[OperationName, tuple[float, float]], *, steps: int) -> None:
         self._steps = steps
+        self._names = tuple(ranges)
         self._operations = [OPERATIONS[name] for name in ranges]
         bounds = torch.tensor(list(ranges.values()), dtype=torch.float32).view(-1, 2)
         self._lowest, self._span = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
@@ -55,10 +57,12 @@ class DrawnOperations:
     def apply(self, images: UInt8[Tensor, "b c y x"], strengths: Strengths) -> UInt8[Tensor, "b c y x"]:
         """One step after the other, each sample with the operation it drew.
 
-        Samples are sorted by operation, so each operation works on its own samples only. On a GPU this waits
-        for the device once per batch, to learn the sizes of all groups, and starts some 300 small kernels per
-        step; letting every operation see every sample would need no waiting, but fourteen times the work.
+        On a CPU samples are sorted by operation, so each operation works on its own samples only. Another device would
+        have to be waited for, to learn the sizes of the groups: there all samples go through all operations together,
+        in half as many kernels and with the same result.
         """
+        if images.device.type != "cpu":
+            return in_steps_together(images, strengths.operation, strengths.magnitude, names=self._names)
         counts = count_groups(strengths.operation, len(self._operations))
         functions = [operation.function for operation in self._operations]
         for operation, magnitude, sizes in zip(

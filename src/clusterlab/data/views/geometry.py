@@ -6,6 +6,7 @@ so do they.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -33,34 +34,17 @@ def affine(images: UInt8[Tensor, "b c y x"], matrix: Float64[Tensor, "b 2 3"]) -
     return framed.gather(2, index.long().view(b, 1, height * width).expand(-1, c, -1)).view_as(images)
 
 
-def rotate(images: UInt8[Tensor, "b c y x"], degrees: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
-    """Counter-clockwise about the centre."""
-    height, width = images.shape[2:]
+def moved(images: UInt8[Tensor, "b c y x"], magnitude: Float[Tensor, " b"], *, by: str) -> UInt8[Tensor, "b c y x"]:
+    """One of the operations in `MATRICES` on each image."""
+    return affine(images, MATRICES[by](magnitude, *images.shape[2:]))
+
+
+def _rotation(degrees: Float[Tensor, " b"], height: int, width: int) -> Float64[Tensor, "b 2 3"]:
     angle = -degrees.double() * (math.pi / 180)
     cos, sin = angle.cos(), angle.sin()
     start_x = -cos * (width / 2) - sin * (height / 2) + width / 2
     start_y = sin * (width / 2) - cos * (height / 2) + height / 2
-    return affine(images, torch.stack([cos, sin, start_x, -sin, cos, start_y], dim=1).view(-1, 2, 3))
-
-
-def shear_x(images: UInt8[Tensor, "b c y x"], slope: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
-    """Row y is looked up slope·y to the right."""
-    return affine(images, _identity_but(0, 1, slope))
-
-
-def shear_y(images: UInt8[Tensor, "b c y x"], slope: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
-    """Column x is looked up slope·x further down."""
-    return affine(images, _identity_but(1, 0, slope))
-
-
-def translate_x(images: UInt8[Tensor, "b c y x"], share: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
-    """Looked up by a share of the width to the right, in whole pixels."""
-    return affine(images, _identity_but(0, 2, _whole_pixels(share, images.shape[3])))
-
-
-def translate_y(images: UInt8[Tensor, "b c y x"], share: Float[Tensor, " b"]) -> UInt8[Tensor, "b c y x"]:
-    """Looked up by a share of the height further down, in whole pixels."""
-    return affine(images, _identity_but(1, 2, _whole_pixels(share, images.shape[2])))
+    return torch.stack([cos, sin, start_x, -sin, cos, start_y], dim=1).view(-1, 2, 3)
 
 
 def _whole_pixels(share: Float[Tensor, " b"], side: int) -> Float64[Tensor, " b"]:
@@ -72,6 +56,17 @@ def _identity_but(row: int, column: int, value: Float[Tensor, " b"]) -> Float64[
     matrix = torch.eye(2, 3, dtype=torch.float64, device=value.device).repeat(len(value), 1, 1)
     matrix[:, row, column] = value
     return matrix
+
+
+#: The matrix for `affine` of each operation, from one magnitude per sample, the height and the width.
+MATRICES: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "rotate": _rotation,  # degrees, counter-clockwise about the centre
+    "shear_x": lambda slope, *_: _identity_but(0, 1, slope),  # row y is looked up slope·y to the right
+    "shear_y": lambda slope, *_: _identity_but(1, 0, slope),  # column x is looked up slope·x further down
+    # Looked up by a share of the side to the right, or further down, in whole pixels.
+    "translate_x": lambda share, _, width: _identity_but(0, 2, _whole_pixels(share, width)),
+    "translate_y": lambda share, height, _: _identity_but(1, 2, _whole_pixels(share, height)),
+}
 
 
 def rotate_smoothly(images: UInt8[Tensor, "b c y x"], degrees: Float[Tensor, " b"]) -> Float[Tensor, "b c y x"]:

@@ -3,6 +3,7 @@
 All are equal to the Pillow operations of the papers in every pixel, for colour and for grey images.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -34,15 +35,15 @@ OPERATIONS: dict[OperationName, StrongOperation] = {
     "identity": StrongOperation(lambda images, _: images, has_direction=False),
     "auto_contrast": StrongOperation(lambda images, _: tone.auto_contrast(images), has_direction=False),
     "equalize": StrongOperation(lambda images, _: tone.equalize(images), has_direction=False),
-    "rotate": StrongOperation(geometry.rotate, has_direction=True),
+    "rotate": StrongOperation(partial(geometry.moved, by="rotate"), has_direction=True),
     "solarize": StrongOperation(tone.solarize, has_direction=False),
     "color": StrongOperation(_on_levels(color.color), has_direction=False),
     "contrast": StrongOperation(_on_levels(color.contrast), has_direction=False),
     "brightness": StrongOperation(_on_levels(color.brightness), has_direction=False),
     "sharpness": StrongOperation(_on_levels(color.sharpness), has_direction=False),
-    "shear_x": StrongOperation(geometry.shear_x, has_direction=True),
-    "shear_y": StrongOperation(geometry.shear_y, has_direction=True),
-    "translate_x": StrongOperation(geometry.translate_x, has_direction=True),
-    "translate_y": StrongOperation(geometry.translate_y, has_direction=True),
+    "shear_x": StrongOperation(partial(geometry.moved, by="shear_x"), has_direction=True),
+    "shear_y": StrongOperation(partial(geometry.moved, by="shear_y"), has_direction=True),
+    "translate_x": StrongOperation(partial(geometry.moved, by="translate_x"), has_direction=True),
+    "translate_y": StrongOperation(partial(geometry.moved, by="translate_y"), has_direction=True),
     "posterize": StrongOperation(tone.posterize, has_direction=False),
 }

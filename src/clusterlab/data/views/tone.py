@@ -22,18 +22,28 @@ def posterize(images: UInt8[Tensor, "b c y x"], bits: Float[Tensor, " b"]) -> UI
 
 def auto_contrast(images: UInt8[Tensor, "b c y x"]) -> UInt8[Tensor, "b c y x"]:
     """Stretch each channel so that its darkest level becomes 0 and its lightest 255; a flat one stays."""
-    darkest = images.amin((2, 3), keepdim=True).double()
-    lightest = images.amax((2, 3), keepdim=True).double()
+    return stretched(images, like=images)
+
+
+def stretched(levels: UInt8[Tensor, "b c h w"], *, like: UInt8[Tensor, "b c y x"]) -> UInt8[Tensor, "b c h w"]:
+    """What `auto_contrast` makes of these levels where they occur in the images `like`."""
+    darkest = like.amin((2, 3), keepdim=True).double()
+    lightest = like.amax((2, 3), keepdim=True).double()
     flat = darkest == lightest
     # In double precision and this order: where the result is a whole number, Pillow's rounding decides.
     # 255 is a tensor, because torch would turn number/tensor into number·(1/tensor), rounded twice.
     scale = torch.where(flat, 1, lightest.new_full((), 255) / (lightest - darkest))
     shift = torch.where(flat, 0, -darkest * scale)
-    return (images.double() * scale).add_(shift).clamp_(0, 255).to(torch.uint8)
+    return (levels.double() * scale).add_(shift).clamp_(0, 255).to(torch.uint8)
 
 
 def equalize(images: UInt8[Tensor, "b c y x"]) -> UInt8[Tensor, "b c y x"]:
     """Map each channel's levels so that its histogram becomes flat; a flat channel stays."""
+    return looked_up(images, equalizing(images))
+
+
+def equalizing(images: UInt8[Tensor, "b c y x"]) -> UInt8[Tensor, "b c 256"]:
+    """What `equalize` makes of each of the 256 levels."""
     levels = images.flatten(2).long()
     histogram = levels.new_zeros(*levels.shape[:2], 256)
     histogram.scatter_add_(2, levels, levels.new_ones(1, 1, 1).expand_as(levels))
@@ -44,5 +54,9 @@ def equalize(images: UInt8[Tensor, "b c y x"]) -> UInt8[Tensor, "b c y x"]:
     below = histogram.cumsum(2) - histogram
     mapped = (below + step // 2).div_(step.clamp(min=1), rounding_mode="floor").clamp_(max=255)
     unchanged = torch.arange(256, device=images.device).expand_as(mapped)
-    table = torch.where(step == 0, unchanged, mapped).to(torch.uint8)
-    return table.gather(2, levels).view_as(images)
+    return torch.where(step == 0, unchanged, mapped).to(torch.uint8)
+
+
+def looked_up(images: UInt8[Tensor, "b c y x"], table: UInt8[Tensor, "b c 256"]) -> UInt8[Tensor, "b c y x"]:
+    """Each level replaced by its entry in the channel's table."""
+    return table.gather(2, images.flatten(2).long()).view_as(images)

@@ -25,24 +25,28 @@ def test_every_pixel_is_that_of_pillow(name, images, by_pil, generator):
     for _ in range(4):
         magnitude = span * (torch.rand(len(images), generator=generator) - 0.5)
         magnitude[:4] = span * torch.tensor([0.0, 0.3, -0.3, 0.05])
-        assert torch.equal(getattr(geometry, name)(images, magnitude), by_pil(images, reference, magnitude))
+        assert torch.equal(geometry.moved(images, magnitude, by=name), by_pil(images, reference, magnitude))
 
 
 @pytest.mark.parametrize("degrees", [0.0, 90.0, 180.0, 270.0, -90.0])
 def test_right_angles_are_exact_although_pillow_treats_them_apart(degrees, images, by_pil):
     angles = torch.full((len(images),), degrees)
-    assert torch.equal(geometry.rotate(images, angles), by_pil(images, lambda image, m: image.rotate(m), angles))
+    assert torch.equal(
+        geometry.moved(images, angles, by="rotate"), by_pil(images, lambda image, m: image.rotate(m), angles)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_magnitude_of_zero_changes_nothing(name, images):
-    assert torch.equal(getattr(geometry, name)(images, torch.zeros(len(images))), images)
+    assert torch.equal(geometry.moved(images, torch.zeros(len(images)), by=name), images)
 
 
 def test_an_oblong_image_is_rotated_as_by_pillow(photographs, by_pil):
     images = photographs(12, 48)[:, :, 10:30]
     degrees = torch.linspace(-80, 80, 12)
-    assert torch.equal(geometry.rotate(images, degrees), by_pil(images, lambda image, m: image.rotate(m), degrees))
+    assert torch.equal(
+        geometry.moved(images, degrees, by="rotate"), by_pil(images, lambda image, m: image.rotate(m), degrees)
+    )
 
 
 def test_smooth_rotation_by_nothing_changes_nothing(images):
