@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run install test test-slow check lint types docs format benchmark clean
+.PHONY: run install test test-slow check lint types docs format benchmark torture clean
 
 run: $(INSTALLED)  ## SCAN on the digits, the default method and data
 	$(BIN)/python -m clusterlab
@@ -35,6 +35,9 @@ format: $(INSTALLED)  ## mend what ruff can mend
 
 benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same work, 15 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/all_rows.py
+
+torture: $(INSTALLED)  ## kills, full disks, damage, bad and hostile input: what docs/reliability.md tells of, in hours
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py --kills 50
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -26,6 +26,7 @@ SMALL = {
     ),
 }  # fmt: skip
 """By method."""
+SMALL_KMEANS = (*(word for word in SMALL["scan"] if not word.startswith(("student.", "head."))), "method=kmeans")
 
 
 def obey_interrupts() -> None:

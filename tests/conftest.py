@@ -28,6 +28,8 @@ def command(tmp_path):
 
 def pytest_addoption(parser):
     parser.addoption("--tried", type=Path, help="file for what the reliability tests tried")
+    parser.addoption("--kills", type=int, default=3, help="how often the reliability tests kill each method")
+    parser.addoption("--kill-seed", type=int, default=0, help="decides the moments at which they do")
 
 
 class Tried:

@@ -3,13 +3,22 @@
 import ctypes
 import sys
 
-from clusterlab import __version__, commands
+from clusterlab import __version__, commands, stopping
+from clusterlab.errors import TOLD
 
 
 def main() -> None:
     """Do what the words of the command say; a person's mistake is one line and exit code 2."""
     _keep_large_blocks()
-    words = sys.argv[1:]
+    try:
+        with stopping.obeyed():
+            _answer(sys.argv[1:])
+    except stopping.Stopped as stop:
+        print(f"{TOLD}{stopping.how_to_go_on()}", file=sys.stderr)
+        sys.exit(stop.code)
+
+
+def _answer(words: list[str]) -> None:
     if words and words[0] in commands.MODULES:
         commands.run(words[0], words[1:])
     elif commands.HELP_OPTIONS.intersection(words):

@@ -32,7 +32,8 @@ class AveragedStage(TrainedStage):
         """What predicts and is the result: the averaged network, where there is one."""
         return self.network if self.ema is None else self.ema.shadow
 
-    def on_train_batch_end(self, *_: object) -> None:
+    def on_train_batch_end(self, *about: object) -> None:
         """Lightning's hook."""
         if self.ema is not None:
             self.ema.update(self.network)
+        super().on_train_batch_end(*about)

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from clusterlab import sweep
+from clusterlab import stopping, sweep
 from clusterlab.choices import config_folder
 from clusterlab.errors import MISTAKE, TOLD, UserError
 from clusterlab.explain import explain
@@ -132,8 +132,8 @@ def run_words() -> None:
             _run_sweep(arguments)
         else:
             _task()
-    except KeyboardInterrupt:
-        _end("stopped; the same command goes on where it stopped", 130)
+    except stopping.Stopped as stop:
+        _end(stopping.how_to_go_on(), stop.code)
     except Exception as error:
         if isinstance(error, UserError) and not STARTED:
             _end(str(error), MISTAKE)

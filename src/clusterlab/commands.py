@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from clusterlab import stopping
 from clusterlab.errors import MISTAKE, TOLD, UserError
 
 MODULES = {
@@ -29,6 +30,6 @@ def run(name: str, words: Sequence[str]) -> None:
     except UserError as error:
         print(f"{TOLD}{' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(MISTAKE)
-    except KeyboardInterrupt:
-        print("clusterlab: stopped", file=sys.stderr)
-        sys.exit(130)
+    except stopping.Stopped as stop:
+        print(f"{TOLD}{stopping.how_to_go_on(kept=False)}", file=sys.stderr)
+        sys.exit(stop.code)

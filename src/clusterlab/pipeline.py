@@ -12,12 +12,13 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 from filelock import FileLock, Timeout
 
-from clusterlab import ranks
+from clusterlab import ranks, stopping
 from clusterlab.artifacts import Artifact, ClusterCount, DamagedArtifactError, key_of, load, save
 from clusterlab.config import RunConfig, StagePlan
 from clusterlab.data.images import ImageSet
 from clusterlab.errors import UserError
 from clusterlab.history import epochs_of, read_history
+from clusterlab.locks import held
 from clusterlab.models.build import NetworkSpec
 from clusterlab.stage import Listener, Work
 
@@ -147,6 +148,7 @@ def run_stage(
     config: RunConfig, images: ImageSet, plan: StagePlan, inputs: Mapping[str, Source], record: Record, *, number: str
 ) -> Step:
     """Make or load the artifact of one stage."""
+    stopping.see_to_it()
     key = key_of(_ingredients(config, images, plan, inputs))
     step = Step(plan, key, config.stage_dir / f"{plan.kind}-{plan.settings.name}-{key}", inputs)
     _get_or_make(config, images, step, partial(record, plan.section), number)
@@ -196,14 +198,16 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
     began = time.monotonic()
     name = f"[{number}] {step.plan.section}: {step.plan.settings.name}"
     first = ranks.rank() == 0
+    scratch = step.folder.with_name(f"{step.folder.name}.work")
     with _lock(step.folder) if first else nullcontext():
         step.cached = ranks.agreed(first and _found(step, name))
         if step.cached:
+            if first:  # a run may have been killed before it could remove it
+                shutil.rmtree(scratch, ignore_errors=True)
             history = step.folder / "history.csv"
             for told in epochs_of(read_history(history)) if first and history.exists() else ():
                 listener(*told)
             return
-        scratch = step.folder.with_name(f"{step.folder.name}.work")
         if first:
             log.info("%s: %s", name, "going on with it" if scratch.exists() else "starting")
             scratch.mkdir(parents=True, exist_ok=True)
@@ -272,6 +276,7 @@ def _lock(folder: Path) -> Iterator[None]:
         log.info("another run is making %s: waiting for it", folder.name)
         lock.acquire()
     try:
-        yield
+        with held(lock):
+            yield
     finally:
         lock.release()

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal as signals
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
@@ -25,7 +26,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from clusterlab import ranks
+from clusterlab import ranks, stopping
 from clusterlab.errors import MISTAKE, TOLD, UserError
 from clusterlab.trainer import TrainerSettings
 
@@ -58,6 +59,9 @@ def join(settings: TrainerSettings) -> None:
     if found is None or found.world_size() == 1 or distributed.is_initialized():
         return
     _die_with_launcher()
+    if threading.current_thread() is threading.main_thread():
+        # Whoever waits for the others would not come to obey it, and nothing can be saved without them.
+        signals.signal(signals.SIGTERM, signals.SIG_DFL)
     if settings.accelerator == "gpu":
         if found.local_rank() >= torch.cuda.device_count():
             raise UserError(
@@ -158,7 +162,7 @@ def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
     except ChildFailedError as error:
         raise ProcessError(*_cause(error.failures), count=count, log_dir=log_dir) from error
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        raise stopping.Stopped(error.sigval) from error
 
 
 def _cause(failures: Mapping[int, Any]) -> tuple[int, Any]:

@@ -25,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clusterlab.errors import UserError
+from clusterlab.stopping import Stopped
 from clusterlab.sweep_done import FINISHED, finished, key_of_run, mark_finished
 from clusterlab.sweep_records import JOBS, LOCK, Plan, Record, is_running, leave, records, setting_of
 
@@ -155,7 +156,12 @@ def _run_process(job: Job, run_dir: Path, plan: Plan, error_file: Path) -> str |
         environment[WATCHED] = f"{plan.id}:{job.folder.absolute()}"
     quoted = str(run_dir).replace("\\", "\\\\").replace("'", "\\'")
     command = [sys.executable, "-m", "clusterlab", *plan.options, *job.words, f"run_dir='{quoted}'"]
-    code = subprocess.run(command, env=environment, check=False).returncode
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            code = process.wait()
+        except Stopped:
+            process.terminate()  # it saves, and ends
+            raise
     if code == 0:
         return None
     if error_file.exists():

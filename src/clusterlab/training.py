@@ -3,7 +3,8 @@
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,10 +14,11 @@ from pydantic import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from clusterlab import ranks
+from clusterlab import ranks, stopping
 from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.views import Family, View
@@ -29,6 +31,9 @@ from clusterlab.processes import trainer_arguments
 from clusterlab.progress import EpochProgress, Stopwatch
 from clusterlab.rng import ShareOfDraws, generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
+
+CHECKPOINT = "last.ckpt"
+"""Of a stage that is in the middle, in its scratch folder."""
 
 
 class TrainedSettings(PartSettings):
@@ -60,7 +65,8 @@ class TrainedStage(Stage, LightningModule):
         self.part = settings
         self.work = work
         self.pixels: Pixels
-        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self.sums: dict[str, tuple[Tensor, int]] = {}
+        """Of what was observed since the epoch began, with how often."""
         torch.manual_seed(seed_for(work.seed, work.title, "init"))
 
     @abstractmethod
@@ -105,15 +111,14 @@ class TrainedStage(Stage, LightningModule):
             use_distributed_sampler=False,
             default_root_dir=work.folder,
         )
-        checkpoint = work.folder / "last.ckpt"
+        checkpoint = work.folder / CHECKPOINT
         with warnings.catch_warnings():
             # The loader hands over indices: there is nothing for worker processes to do.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # Lightning 2.6 asks torch's pytrees in a way that newer torch replaces.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            trainer.fit(self, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+            with self._stopped_when_saved():
+                trainer.fit(self, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         self.to(trainer_settings.device)
         if ranks.rank() == 0:
             keeper.history.write(work.folder / "history.csv")
@@ -133,6 +138,29 @@ class TrainedStage(Stage, LightningModule):
     def epochs(self) -> int:
         """Epochs to train."""
         return self.work.trainer.epochs(self.part.max_epochs)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Lightning's hook, after all else that a step changes: save and end, if that is wanted.
+
+        After the last step of an epoch that is left to the keeper, which saves when the epoch is written down.
+        """
+        if self.may_stop and stopping.wanted() and not self.trainer.is_last_batch:
+            self.trainer.save_checkpoint(self.work.folder / CHECKPOINT)
+            stopping.see_to_it()
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether a stage can be saved whenever somebody asks: several processes would have to agree on the step."""
+        return ranks.world_size() == 1
+
+    @contextmanager
+    def _stopped_when_saved(self) -> Iterator[None]:
+        try:
+            with stopping.when_saved() if self.may_stop else nullcontext():
+                yield
+        except SIGTERMException:  # Lightning's own, which has heard of the signal, too
+            stopping.see_to_it()
+            raise
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Lightning's hook: the optimiser and its schedule."""
@@ -172,8 +200,8 @@ class TrainedStage(Stage, LightningModule):
     def observe(self, **scalars: Tensor) -> None:
         """Add scalars to the means of the epoch, each counted for itself."""
         for name, value in scalars.items():
-            total, count = self._sums.get(name, (torch.zeros((), device=value.device), 0))
-            self._sums[name] = (total + value.detach().float(), count + 1)
+            total, count = self.sums.get(name, (torch.zeros((), device=value.device), 0))
+            self.sums[name] = (total + value.detach().float(), count + 1)
 
     @torch.no_grad()
     def observe_probs(self, probs: Float[Tensor, "*b k"]) -> None:
@@ -189,11 +217,11 @@ class TrainedStage(Stage, LightningModule):
 
     def observed(self) -> dict[str, float]:
         """Return the means since the last `start_observing`."""
-        return {name: float(total) / count for name, (total, count) in self._sums.items()}
+        return {name: float(total) / count for name, (total, count) in self.sums.items()}
 
     def start_observing(self) -> None:
         """Forget what was observed."""
-        self._sums = {}
+        self.sums = {}
 
 
 class Keeper(Checkpoint):
@@ -208,6 +236,7 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the progress, from the epoch that training goes on with, and tell of those before."""
+        self.epoch_start = time.monotonic()  # an epoch in the middle of which a run goes on is not told to start
         if ranks.rank() == 0:
             for epoch, step, scalars in epochs_of(self.history.rows):
                 self.work.listener(epoch, step, scalars)
@@ -232,12 +261,27 @@ class Keeper(Checkpoint):
             self.progress.step(scalars)
         if not pl_module.norms_over_ranks:
             average_running_statistics(pl_module)
-        if ranks.agreed(self.clock.passed(self.work.trainer.checkpoint_seconds)):
-            trainer.save_checkpoint(self.work.folder / "last.ckpt")
+        stops = pl_module.may_stop and stopping.wanted()
+        if ranks.agreed(self.clock.passed(self.work.trainer.checkpoint_seconds) or stops):
+            trainer.save_checkpoint(self.work.folder / CHECKPOINT)
+        if stops:
+            stopping.see_to_it()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the progress bar."""
         self.progress.close()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what was observed of an epoch that is not over."""
+        assert isinstance(pl_module, TrainedStage)
+        checkpoint["observed"] = pl_module.sums
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on with it."""
+        assert isinstance(pl_module, TrainedStage)
+        pl_module.sums = {
+            name: (total.to(pl_module.device), count) for name, (total, count) in checkpoint["observed"].items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history so far, for the checkpoint."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import SMALL, Command
+from command_line import SMALL, SMALL_KMEANS, Command
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -18,7 +18,7 @@ DATA = ("data=folder", "data.root=photos", "data.image_size=16", "data.views.siz
 WORDS = {
     "scan": SMALL["scan"],
     "spice": SMALL["spice"],
-    "kmeans": (*(word for word in SMALL["scan"] if not word.startswith(("student.", "head."))), "method=kmeans"),
+    "kmeans": SMALL_KMEANS,
 }
 """Of the method by which the clusters came: SCAN with its student, SPICE with FixMatch, k-means."""
 COUNT = 120

@@ -1,6 +1,12 @@
 """Each test here stands in the table of docs/reliability.md: under its module's first line, by its own first line."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
+from killed import run
+
+from command_line import SMALL, SMALL_KMEANS
 
 
 def first_line(thing) -> str:
@@ -17,3 +23,55 @@ def what(request, record_property):
 def tried(record_property):
     """`tried(times)`: how many cases this one test went through, if more than one."""
     return lambda times: record_property("times", times)
+
+
+@pytest.fixture(scope="session")
+def kills(request):
+    """How often each method is killed."""
+    return request.config.getoption("--kills")
+
+
+@pytest.fixture(scope="session")
+def kill_seed(request):
+    """Decides the moments."""
+    return request.config.getoption("--kill-seed")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An unbroken run, and what it took."""
+
+    method: str
+    words: tuple[str, ...]
+    folder: Path
+    seconds: float
+    changes: int
+    """Of files."""
+    steps: int
+    """Of training."""
+    table: bytes
+
+    def results(self, folder: Path) -> Path:
+        return folder / "outputs" / "digits" / self.method / "0"
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory):
+    """`unbroken(method)`: one for all tests of a session."""
+    known: dict[str, Whole] = {}
+
+    def make(method: str) -> Whole:
+        if method not in known:
+            folder = tmp_path_factory.mktemp(f"unbroken-{method}")
+            words = SMALL_KMEANS if method == "kmeans" else SMALL[method]
+            if not known:  # the process that all are forked from starts with the first one
+                (warm := folder / "warm").mkdir()
+                run(warm, "--version")
+            ended = run(folder, *words)
+            assert ended.code == 0, ended.output
+            counts = {what: ended.counted(what) for what in ("changes", "steps")}
+            table = (folder / "outputs" / "digits" / method / "0" / "assignments.csv").read_bytes()
+            known[method] = Whole(method, words, folder, ended.seconds, table=table, **counts)
+        return known[method]
+
+    return make

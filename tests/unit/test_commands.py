@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 
 from clusterlab import commands
 from clusterlab.__main__ import main
+from clusterlab.stopping import Stopped
 
 
 @pytest.fixture
@@ -71,12 +73,14 @@ def test_the_word_is_a_command_only_where_it_comes_first(command):
 
 def test_stopping_it_is_one_line(command, monkeypatch):
     def stopped(words):
-        raise KeyboardInterrupt
+        raise Stopped
 
     from clusterlab.predict import command as module
 
     monkeypatch.setattr(module, "main", stopped)
-    assert command("predict") == (130, "clusterlab: stopped\n")
+    code, output = command("predict")
+    assert code == 130
+    assert re.fullmatch("clusterlab: stopped; the same command does it from the beginning: .+\n", output)
 
 
 @pytest.mark.parametrize("name", WORDS)

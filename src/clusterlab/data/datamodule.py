@@ -8,7 +8,7 @@ module that is trained.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -76,6 +76,8 @@ class EpochBatches(Sampler[list[int]]):
         self.steps = steps
         self.purpose = purpose
         self.epoch = 0
+        self.done = 0
+        """Batches of the epoch that are left out, because a run has seen them before it was stopped."""
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of each epoch."""
@@ -90,7 +92,7 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self.order(generator_for(*self.purpose, "order", self.epoch))
-        for start in range(0, self.steps * self.batch_size, self.batch_size):
+        for start in range(self.done * self.batch_size, self.steps * self.batch_size, self.batch_size):
             yield order[start : start + self.batch_size].tolist()
 
 
@@ -143,6 +145,33 @@ class _Announced(Sampler[list[int]]):
             yield current
 
 
+class _Loader(DataLoader[Tensor]):
+    """Counts the batches of the epoch: a run that goes on in the middle of one goes on with the batch that follows.
+
+    `state_dict` and `load_state_dict` are what Lightning asks of a loader for that.
+    """
+
+    def __init__(self, pool: Dataset[Tensor], batches: EpochBatches, sampler: Sampler[list[int]]) -> None:
+        super().__init__(pool, sampler=sampler, batch_size=None)
+        self.batches = batches
+        self.done = 0
+
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+        self.done %= len(self.batches)
+        self.batches.done = self.done
+        for batch in super().__iter__():
+            self.done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many batches of the epoch are done."""
+        return {"done": self.done % len(self.batches)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after them."""
+        self.done = state["done"]
+
+
 class _Pool(Dataset[Tensor]):
     """The sample indices of a pool; takes a whole batch of positions at once."""
 
@@ -168,4 +197,4 @@ class ImageDataModule(LightningDataModule):
         if isinstance(trained, HasPixels):
             pixels = trained.pixels
             batches = _Announced(self.batches, lambda positions: pixels.announce(self.pool[positions]))
-        return DataLoader(self.pool, sampler=batches, batch_size=None)
+        return _Loader(self.pool, self.batches, batches)

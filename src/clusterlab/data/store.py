@@ -34,6 +34,7 @@ from clusterlab.data.originals import Originals
 from clusterlab.data.store_build import PIXELS, PartialStore
 from clusterlab.data.store_manifest import MANIFEST, read_manifest
 from clusterlab.errors import UserError
+from clusterlab.locks import held
 
 _log = logging.getLogger(__name__)
 
@@ -78,12 +79,12 @@ def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path,
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     while True:
         with _full_disk_said_clearly(partial):
-            with lock:
+            with held(lock):
                 _remove_damaged(folder, memory_limit)
                 if not folder.exists():
                     partial.prepare()
             partial.decode()
-            with lock:
+            with held(lock):
                 partial.finish()
         # There is none if another job found at the same time that it cannot be made; then say so in this one too.
         if (found := _load(folder, memory_limit)) is not None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clusterlab.artifacts import State
-from clusterlab.durable import sync_folder
+from clusterlab.durable import sync, sync_folder
 from clusterlab.errors import UserError
 from clusterlab.output.prototypes import Prototypes
 
@@ -35,8 +35,9 @@ class SavedModel:
 
 def write_model(model: SavedModel, folder: Path) -> None:
     """Write `folder`, in the place of an earlier one."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary, former = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("tmp", "old"))
+    for left in (temporary, former):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     network = {f"{_STATE}{name}": value.cpu().clone().contiguous() for name, value in model.network.items()}
     fitted = {"prototypes": model.prototypes.vectors, "fences": model.prototypes.fences}
@@ -44,8 +45,11 @@ def write_model(model: SavedModel, folder: Path) -> None:
     text = json.dumps({"format": FORMAT, **model.config}, indent=2, allow_nan=False)
     (temporary / CONFIG).write_bytes(f"{text}\n".encode())
     sync_folder(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(former)
     temporary.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def read_model(folder: Path) -> SavedModel:

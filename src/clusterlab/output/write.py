@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from clusterlab.durable import replacing, write_text
+from clusterlab.durable import replacing, sync, write_text
 from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.finished import FinishedRun
 from clusterlab.output.gallery import typical_images
@@ -18,6 +18,7 @@ from clusterlab.output.report import render
 from clusterlab.output.summary import summarise
 from clusterlab.output.table import tabulate, write_table
 
+METRICS = "metrics.json"
 OVERVIEW_ROWS, OVERVIEW_COLUMNS = 40, 12
 
 
@@ -35,6 +36,9 @@ def write_outputs(run: FinishedRun, run_dir: Path) -> dict[str, Any]:
     table = tabulate(run.images, run.assignments, choice, prototypes, labels, names)
     metrics = summarise(run, table, labels)
 
+    # Until the last file is written they are not all of the same run.
+    (run_dir / METRICS).unlink(missing_ok=True)
+    sync(run_dir)
     write_table(table, run_dir / "assignments.csv")
     write_table(table, run_dir / "assignments.parquet")
     head = {"hidden": run.assignments.hidden, "normalise": run.assignments.normalise}
@@ -49,5 +53,5 @@ def write_outputs(run: FinishedRun, run_dir: Path) -> dict[str, Any]:
         run.history().write(temporary)
     write_text(run_dir / "report.html", render(run, table, prototypes, labels, metrics, names))
     # Last: where there are metrics, everything else is there, too.
-    write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    write_text(run_dir / METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     return metrics

@@ -85,18 +85,45 @@ def _names(name: str) -> Iterator[str]:
 
 def _copy(path: Path, target: Path) -> None:
     """Make a whole copy appear as `target`, or raise FileExistsError."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".")
-    os.close(handle)
-    try:
+    with _temporary(target.parent) as temporary:
         shutil.copy2(path, temporary)
         _appear(temporary, target)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[str]:
+    """Yield the path of an empty file: without a name where the system knows such, so that a kill leaves none."""
+    try:
+        handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except (AttributeError, OSError):
+        handle, named = tempfile.mkstemp(dir=folder, prefix=".")
+        os.close(handle)
+        try:
+            yield named
+        finally:
+            os.unlink(named)
+        return
+    try:
+        yield f"/proc/self/fd/{handle}"
     finally:
-        os.unlink(temporary)
+        os.close(handle)
+
+
+def _hard_link(source: str, target: Path) -> None:
+    if os.link not in os.supports_dir_fd:
+        os.link(source, target)
+        return
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        # Only so does Python ask the system to follow the link that stands for a file without a name.
+        os.link(source, target.name, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _appear(temporary: str, target: Path) -> None:
     try:
-        os.link(temporary, target)  # unlike a renaming, it never replaces what is there
+        _hard_link(temporary, target)  # unlike a renaming, it never replaces what is there
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links

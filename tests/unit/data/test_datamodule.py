@@ -79,3 +79,19 @@ def test_a_batch_is_a_tensor_of_sample_indices_and_nothing_else():
     loaded = list(module.train_dataloader())
     assert all(isinstance(batch, torch.Tensor) and batch.dtype == torch.int64 for batch in loaded)
     assert sorted(torch.cat(loaded).tolist()) == [7, 9, 11, 13]
+
+
+def test_a_loader_that_goes_on_in_an_epoch_hands_out_the_batches_that_follow_and_then_whole_epochs():
+    def loader():
+        sampler = ShuffledBatches(size=20, batch_size=4, purpose=(0, "features"), limit=None)
+        return ImageDataModule(pool=torch.arange(100, 120), batches=sampler).train_dataloader()
+
+    stopped, going_on = loader(), loader()
+    whole = [batch.tolist() for batch in stopped]
+    assert stopped.state_dict() == {"done": 0}
+    seen = iter(stopped)
+    assert [next(seen).tolist() for _ in range(2)] == whole[:2]
+    assert stopped.state_dict() == {"done": 2}
+    going_on.load_state_dict(stopped.state_dict())
+    assert [batch.tolist() for batch in going_on] == whole[2:]
+    assert [batch.tolist() for batch in going_on] == whole

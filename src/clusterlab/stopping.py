@@ -1,0 +1,96 @@
+"""Ctrl-C and SIGTERM: the command ends with `Stopped`, at once or, while it trains, as soon as a checkpoint is written.
+
+`Stopped` is no KeyboardInterrupt, because Lightning ends the process for that one before anything can be saved.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAVING = b"\nclusterlab: saving after this step; Ctrl-C again ends it without\n"
+
+
+class Stopped(BaseException):
+    """Somebody wants the command to end; `code` is what it ends with."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+class _Wish:
+    """What was asked for so far."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.waits = False
+
+
+_wish = _Wish()
+
+
+@contextmanager
+def obeyed() -> Iterator[None]:
+    """Turn both signals into `Stopped` for a while; elsewhere than in the main thread nothing changes.
+
+    A process that was started deaf to Ctrl-C stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _wish.signal, _wish.waits = None, False
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        if former[number] is not signal.SIG_IGN:
+            signal.signal(number, _heard)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _heard(number: int, _: FrameType | None) -> None:
+    again = number == signal.SIGINT and _wish.signal is not None
+    _wish.signal = number if _wish.signal is None else _wish.signal
+    if again or not _wish.waits:
+        raise Stopped(_wish.signal)
+    os.write(2, SAVING)  # not by the logger, in whose middle the signal may have come
+
+
+@contextmanager
+def when_saved() -> Iterator[None]:
+    """Have the first signal wait until somebody sees to it by `wanted`; a Ctrl-C after it ends the command at once."""
+    see_to_it()
+    _wish.waits = True
+    try:
+        yield
+    finally:
+        _wish.waits = False
+
+
+def wanted() -> bool:
+    """Whether the command is to end."""
+    return _wish.signal is not None
+
+
+def see_to_it() -> None:
+    """End the command if that is wanted: now is a good moment.
+
+    Raises:
+        Stopped: it is.
+    """
+    if _wish.signal is not None:
+        raise Stopped(_wish.signal)
+
+
+def how_to_go_on(*, kept: bool = True) -> str:
+    """Return the line that a person reads at the end of a command that was stopped; `kept`: what it has done so far."""
+    again = "goes on where it stopped" if kept else "does it from the beginning"
+    return f"stopped; the same command {again}: {shlex.join(sys.orig_argv)}"

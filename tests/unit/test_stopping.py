@@ -1,0 +1,66 @@
+import os
+import signal
+
+import pytest
+
+from clusterlab import stopping
+from clusterlab.stopping import Stopped
+
+
+def told(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_with_the_code_that_shells_give_it(number):
+    with pytest.raises(Stopped) as stop, stopping.obeyed():
+        told(number)
+    assert stop.value.code == 128 + number
+
+
+def test_what_was_done_with_signals_before_is_done_again():
+    before = [signal.getsignal(number) for number in stopping.SIGNALS]
+    with pytest.raises(Stopped), stopping.obeyed():
+        told(signal.SIGTERM)
+    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
+
+
+def test_while_it_can_be_saved_the_first_signal_waits_and_says_so(capfd):
+    with stopping.obeyed():
+        with stopping.when_saved():
+            told(signal.SIGTERM)
+            told(signal.SIGTERM)
+            assert stopping.wanted()
+        assert capfd.readouterr().err.encode() == 2 * stopping.SAVING
+        with pytest.raises(Stopped):
+            stopping.see_to_it()
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with stopping.obeyed(), stopping.when_saved():
+        told(signal.SIGINT)
+        with pytest.raises(Stopped):
+            told(signal.SIGINT)
+
+
+def test_a_wish_that_somebody_swallowed_is_seen_to_later():
+    with stopping.obeyed():
+        with pytest.raises(Stopped):
+            told(signal.SIGINT)
+        with pytest.raises(Stopped), stopping.when_saved():
+            pytest.fail("it began to train")
+
+
+def test_a_process_deaf_to_ctrl_c_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping.obeyed():
+            told(signal.SIGINT)
+            assert not stopping.wanted()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_last_line_is_a_command_that_a_shell_understands(monkeypatch):
+    monkeypatch.setattr(stopping.sys, "orig_argv", ["python", "-m", "clusterlab", "data.root=my photos"])
+    assert stopping.how_to_go_on().endswith(": python -m clusterlab 'data.root=my photos'")
