@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import SMALL, SMALL_KMEANS, Command
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import clusterlab
 from clusterlab.__main__ import main
+from command_line import SMALL, SMALL_KMEANS, Command
 
 DATA = ("data=folder", "data.root=photos", "data.image_size=16", "data.views.size=16", "backbone=small")
 WORDS = {

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 import yaml
-from command_line import Command
 
 from clusterlab.sweep import objective
 from clusterlab.sweep_records import records
+from command_line import Command
 
 SMALL = (
     "method=kmeans", "trainer=smoke", "backbone.width=8", "data.limit=300", "map.max_images=60",
