@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 STORE_VERSION = 2
 """Raise when the folder's layout changes, or the blocks in which it is made: it is part of every store's key."""
 NUM_SAMPLED = 64
+ATTEMPTS = 3
+"""Of which the first may go on with what an earlier job has left damaged."""
 GIB = 2**30
 HASHED = 2**12
 """Images of which the key takes in what is known at a time."""
@@ -76,7 +78,7 @@ def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path,
     store_dir.mkdir(parents=True, exist_ok=True)
     partial = PartialStore(originals, chosen, folder)
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    while True:
+    for _ in range(ATTEMPTS):
         with _full_disk_said_clearly(partial):
             with lock:
                 _remove_damaged(folder, memory_limit)
@@ -86,8 +88,12 @@ def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path,
             with lock:
                 partial.finish()
         # There is none if another job found at the same time that it cannot be made; then say so in this one too.
-        if (found := _load(folder, memory_limit)) is not None:
-            return found
+        with suppress(DamagedStoreError):
+            if (found := _load(folder, memory_limit)) is not None:
+                return found
+    raise UserError(
+        f"{folder} is not what was written, {ATTEMPTS} times in a row: see to the disk, or set stage_dir=DIR on another"
+    )
 
 
 def _key(originals: Originals, chosen: Sequence[int]) -> str:
