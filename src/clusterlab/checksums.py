@@ -23,9 +23,9 @@ def check(folder: Path, *needed: str) -> None:
         DamagedFileError: one is not.
     """
     try:
-        lines = (folder / SUMS).read_bytes().decode().removesuffix("\n").split("\n")
+        *lines, end = (folder / SUMS).read_bytes().decode().split("\n")
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        if not sums.keys() >= set(needed) or any(Path(name).name != name for name in sums):
+        if end or not sums.keys() >= set(needed) or any(Path(name).name != name for name in sums):
             raise DamagedFileError(f"{folder / SUMS} is not what was written")
         for name, digest in sums.items():
             if _sha256(folder / name) != digest:

@@ -81,17 +81,26 @@ def refusals_told(place: Path, setting: str) -> Iterator[None]:
         if refused is None:
             raise
         number, name = refused
-        if name and not Path(os.path.abspath(name)).is_relative_to(os.path.abspath(place)):
+        if name and not _same_branch(Path(os.path.abspath(name)), Path(os.path.abspath(place))):
             raise
         if number in FULL:
             raise UserError(
                 f"the disk is full: no room in {setting}={place}; make room, or choose {setting}=DIR on another disk; "
                 "the same command goes on where it stopped"
             ) from error
+        if number == errno.EFBIG:
+            raise UserError(
+                f"a file in {setting}={place} would be larger than the system allows: raise that limit (ulimit -f), or "
+                f"choose {setting}=DIR on another disk"
+            ) from error
         where = f" ({name})" if name else ""
         raise UserError(
             f"cannot write to {setting}={place}: {os.strerror(number)}{where}; choose another {setting}=DIR"
         ) from error
+
+
+def _same_branch(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _refusal(error: BaseException | None) -> tuple[int, str] | None:

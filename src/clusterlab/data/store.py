@@ -10,7 +10,7 @@ versions of decoding and of the store: another selection or a changed file is an
 jobs at once and going on after a kill, says `store_build`; what has its final name is whole.
 
 What is read is checked. In memory: the sha256 of every image. As a memory map, where that would mean to read it all:
-the file's length, and the sha256 of up to 64 images spread evenly over it.
+the file's length, and the sha256 of up to 64 images spread evenly over it; the others when they are first read.
 """
 
 import errno
@@ -61,6 +61,8 @@ class Stored:
     splits: tuple[Split, ...]
     unreadable: tuple[tuple[str, str], ...]
     fingerprint: str
+    sums: UInt8[np.ndarray, "n 32"] | None
+    """Checksums of the images that were not all compared with theirs: those of a memory map."""
 
 
 def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path, memory_limit: float) -> Stored:
@@ -150,7 +152,7 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
             pixels = np.fromfile(folder / PIXELS, dtype=np.uint8, offset=mapped.offset).reshape(mapped.shape)
             rows = range(len(mapped))
         whole = whole and manifest.agrees(pixels, rows)
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise DamagedStoreError(f"the store {folder} is damaged ({reason})") from error
     if not whole:
@@ -161,4 +163,5 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
         splits=manifest.splits,
         unreadable=manifest.unreadable,
         fingerprint=manifest.fingerprint,
+        sums=manifest.sha256 if pixels is mapped else None,
     )

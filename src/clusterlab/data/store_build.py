@@ -39,7 +39,7 @@ from clusterlab.data.decode import UnreadableImageError, quiet_pillow
 from clusterlab.data.originals import Originals
 from clusterlab.data.parallel import in_threads, usable_threads
 from clusterlab.data.store_manifest import MANIFEST, SHA256, Manifest, sha256_of, write_manifest
-from clusterlab.durable import replacing, sync, sync_folder
+from clusterlab.durable import remove, replacing, sync, sync_folder
 from clusterlab.errors import UserError
 from clusterlab.progress import track
 
@@ -92,7 +92,7 @@ class PartialStore:
             for number in range(self.num_blocks):
                 # Records are not synced: after a power failure one may be empty.
                 if self._done(number) and self._record(number) is None:
-                    self._block(number, "json").unlink()
+                    remove(self._block(number, "json"))
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         if shutil.disk_usage(self.whole.parent).free < self.nbytes:
