@@ -3,8 +3,9 @@
 A finished artifact is a folder `<kind>-<part>-<key>` with
 
     tensors.safetensors   every tensor, by name
-    artifact.json         type, plain values, the key's ingredients, seconds, sha256 of each other file
+    artifact.json         type, plain values, the key's ingredients, seconds
     history.csv           the scalars of its training, where it was trained
+    SHA256SUMS            the checksum of each of them
 
 It is written under a temporary name, synced and renamed: what has its final name is whole.
 """
@@ -24,13 +25,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from clusterlab.durable import sync, sync_folder
+from clusterlab.checksums import check, seal
+from clusterlab.durable import remove, sync, sync_folder
 
 State = dict[str, Tensor]
 """A module's state dict."""
 
-FORMAT = 3
+FORMAT = 4
 """Raise when the layout of an artifact's folder changes: it is part of every key."""
+
+
+ABOUT, TENSORS = "artifact.json", "tensors.safetensors"
 
 
 class DamagedArtifactError(Exception):
@@ -179,18 +184,21 @@ def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: M
         else:
             values[spec.name] = value
     temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove(temporary)
     temporary.mkdir(parents=True)
-    save_file(tensors, temporary / "tensors.safetensors")
-    for name, path in files.items():
-        shutil.copyfile(path, temporary / name)
-    sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-    meta = {"type": type(artifact).__name__, "values": values, "sha256": sums, **about}
-    (temporary / "artifact.json").write_text(
-        json.dumps(meta, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8"
-    )
-    sync_folder(temporary)
-    temporary.rename(folder)
+    try:
+        save_file(tensors, temporary / TENSORS)
+        for name, path in files.items():
+            shutil.copyfile(path, temporary / name)
+        meta = {"type": type(artifact).__name__, "values": values, **about}
+        text = json.dumps(meta, indent=1, sort_keys=True, allow_nan=False)
+        (temporary / ABOUT).write_text(text, encoding="utf-8")
+        seal(temporary)
+        sync_folder(temporary)
+        temporary.rename(folder)
+    except BaseException:
+        remove(temporary)  # what is left of it may be what fills the disk
+        raise
     sync(folder.parent)
 
 
@@ -201,11 +209,9 @@ def load(folder: Path) -> tuple[Artifact, dict[str, Any]]:
         DamagedArtifactError: a file is missing or differs from what was written.
     """
     try:
-        meta = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
-        for name, expected in meta["sha256"].items():
-            if _sha256(folder / name) != expected:
-                raise DamagedArtifactError(f"{folder / name} is not what was written")
-        tensors = load_file(folder / "tensors.safetensors")
+        check(folder, ABOUT, TENSORS)
+        meta = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        tensors = load_file(folder / TENSORS)
         kind = {cls.__name__: cls for cls in Artifact.__args__}[meta["type"]]
         fields: dict[str, Any] = {name: value for name, value in meta["values"].items() if value != "state"}
         for name in (name for name, value in meta["values"].items() if value == "state"):
@@ -214,7 +220,7 @@ def load(folder: Path) -> tuple[Artifact, dict[str, Any]]:
         fields |= {name: value for name, value in tensors.items() if "/" not in name}
         return kind(**fields), meta
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise DamagedArtifactError(f"{folder}: {error}") from error
+        raise DamagedArtifactError(str(error)) from error
 
 
 def _own(tensor: Tensor, places: set[int]) -> Tensor:
@@ -229,8 +235,3 @@ def _own(tensor: Tensor, places: set[int]) -> Tensor:
     owned = tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
     places.add(owned.untyped_storage().data_ptr())
     return owned
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

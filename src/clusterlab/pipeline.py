@@ -3,19 +3,18 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
-from filelock import FileLock, Timeout
-
 from clusterlab import ranks, stopping
 from clusterlab.artifacts import Artifact, ClusterCount, DamagedArtifactError, key_of, load, save
 from clusterlab.config import RunConfig, StagePlan
 from clusterlab.data.images import ImageSet
+from clusterlab.durable import remove
 from clusterlab.errors import UserError
 from clusterlab.history import epochs_of, read_history
 from clusterlab.locks import held
@@ -199,7 +198,8 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
     name = f"[{number}] {step.plan.section}: {step.plan.settings.name}"
     first = ranks.rank() == 0
     scratch = step.folder.with_name(f"{step.folder.name}.work")
-    with _lock(step.folder) if first else nullcontext():
+    step.folder.parent.mkdir(parents=True, exist_ok=True)
+    with held(step.folder.with_name(f"{step.folder.name}.lock"), step.folder.name) if first else nullcontext():
         step.cached = ranks.agreed(first and _found(step, name))
         if step.cached:
             if first:  # a run may have been killed before it could remove it
@@ -235,13 +235,17 @@ def _get_or_make(config: RunConfig, images: ImageSet, step: Step, listener: List
 def _found(step: Step, name: str) -> bool:
     """Load the artifact if there is one that is whole."""
     if not step.folder.exists():
+        remove(step.folder)  # a link that leads nowhere
         return False
     try:
-        step.artifact, about = load(step.folder)
+        artifact, about = load(step.folder)
+        if about["key"] != step.key:
+            raise DamagedArtifactError(f"{step.folder} holds the artifact {about['key']}")
     except DamagedArtifactError as error:
         log.warning("%s; it is made again", error)
-        shutil.rmtree(step.folder)
+        remove(step.folder)
         return False
+    step.artifact = artifact
     step.seconds = about["seconds"]
     log.info("%s: loaded %s", name, step.folder)
     return True
@@ -264,19 +268,3 @@ def _made(config: RunConfig, images: ImageSet, step: Step, scratch: Path, listen
     missing = dict.fromkeys(plan.part.optional)
     inputs = missing | {name: source.load() for name, source in step.inputs.items()}
     return plan.part(settings=plan.settings, work=work, **inputs).run()
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another run is making %s: waiting for it", folder.name)
-        lock.acquire()
-    try:
-        with held(lock):
-            yield
-    finally:
-        lock.release()

@@ -127,6 +127,11 @@ def missing(settings: TrainerSettings) -> int:
     return 0 if environment() is not None or settings.devices == 1 else int(settings.devices)
 
 
+def launched() -> bool:
+    """Return whether another process of this command has started this one."""
+    return LAUNCHED in os.environ
+
+
 def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
     """Run this command in `count` processes; one that ends with an error ends them all.
 
@@ -208,5 +213,5 @@ def _said(log_dir: Path, rank: int) -> str | None:
 
 def _die_with_launcher() -> None:
     """Have Linux end this process when the one that started it ends, in whatever way."""
-    if LAUNCHED in os.environ and sys.platform == "linux":
+    if launched() and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DIED, signals.SIGKILL)

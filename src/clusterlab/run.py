@@ -2,10 +2,9 @@
 
 import logging
 import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from clusterlab.artifacts import (
 )
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
+from clusterlab.durable import refusals_told
 from clusterlab.errors import UserError
 from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboard import About
@@ -31,7 +31,8 @@ from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.stage_scalars import stage_scalars
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
-from clusterlab.processes import join, launch, missing
+from clusterlab.processes import join, launch, launched, missing
+from clusterlab.run_folder import logging_to, only_run_in, quiet
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def run_or_launch(values: Mapping[str, Any], words: Sequence[str]) -> None:
         run(values)
         return
     check_order(config)
-    launch(words, count, config.run_dir / "processes")
+    with only_run_in(config.run_dir):
+        launch(words, count, config.run_dir / "processes")
 
 
 def run(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,13 +68,18 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
     if config.evaluation.oracle and all("pseudo_labels" not in plan.part.consumes for plan in config.stages):
         raise UserError("evaluation.oracle=true needs a student that is started with labels, such as student=fixmatch")
     join(config.trainer)
-    with logging_to(config.run_dir) if ranks.rank() == 0 else quiet():
+    first = ranks.rank() == 0
+    with (
+        only_run_in(config.run_dir) if first and not launched() else nullcontext(),
+        logging_to(config.run_dir) if first else quiet(),
+        refusals_told(config.stage_dir, "stage_dir"),
+    ):
         images = load_images(config)
         config = replace(config, data=config.data.fitted_to(images))
         check_images(config, images)
         if config.evaluation.oracle and config.num_clusters is not None:
             check_oracle(images, config.num_clusters)
-        if ranks.rank() > 0:
+        if not first:
             return run_beside(config, images)
         about = About(
             run_dir=config.run_dir,
@@ -95,7 +102,8 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
             config = settled(config, steps)
             oracle = run_oracle(config, images, steps, dashboard.record) if config.evaluation.oracle else None
             finished = _finished(config, images, steps, scalars, oracle)
-            metrics = write_outputs(finished, config.run_dir)
+            with refusals_told(config.run_dir, "run_dir"):
+                metrics = write_outputs(finished, config.run_dir)
             dashboard.finish(finished, metrics, config.run_dir)
         _say(metrics, config.run_dir, time.monotonic() - began)
     return metrics
@@ -145,46 +153,6 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
                 f"num_clusters={config.values['num_clusters']}, but {where} only {count} image{'s' * (count != 1)} to "
                 f"{name}: {fewer}"
             )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Have this process say only what the first one does not say."""
-    for chatty in ("clusterlab", "pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    yield
-
-
-@contextmanager
-def logging_to(run_dir: Path) -> Iterator[None]:
-    """Log to the terminal, and with times to `run_dir`/clusterlab.log.
-
-    Raises:
-        UserError: nothing can be written there.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(run_dir / "clusterlab.log", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another run_dir=DIR") from error
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
-    root = logging.getLogger("clusterlab")
-    level_before = root.level
-    root.setLevel(logging.INFO)
-    for chatty in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    handlers = (file, terminal)
-    for handler in handlers:
-        root.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
-        root.setLevel(level_before)
 
 
 def _finished(

@@ -14,9 +14,9 @@ from clusterlab.durable import write_text
 from clusterlab.other_packages import config_folders
 from clusterlab.output.versions import versions
 from clusterlab.registry import own_names
+from clusterlab.run_folder import LOCK, LOG
 
 FINISHED = "finished.json"
-LOG = "clusterlab.log"
 
 
 def key_of_run(values: Mapping[str, Any]) -> str | None:
@@ -80,7 +80,7 @@ def finished(run_dir: Path, key: str | None) -> dict[str, Any] | None:
 
 
 def _sums(run_dir: Path) -> dict[str, str]:
-    files = (path for path in run_dir.iterdir() if path.is_file() and path.name not in (FINISHED, LOG))
+    files = (path for path in run_dir.iterdir() if path.is_file() and path.name not in (FINISHED, LOG, LOCK))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 

@@ -3,9 +3,8 @@
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +12,6 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -22,7 +20,6 @@ from clusterlab import ranks, stopping
 from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.views import Family, View
-from clusterlab.durable import replacing
 from clusterlab.history import History, epochs_of
 from clusterlab.models.backbones.base import Backbone
 from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
@@ -31,9 +28,7 @@ from clusterlab.processes import trainer_arguments
 from clusterlab.progress import EpochProgress, Stopwatch
 from clusterlab.rng import ShareOfDraws, generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
-
-CHECKPOINT = "last.ckpt"
-"""Of a stage that is in the middle, in its scratch folder."""
+from clusterlab.stage_checkpoint import CHECKPOINT, StageCheckpoint
 
 
 class TrainedSettings(PartSettings):
@@ -95,7 +90,7 @@ class TrainedStage(Stage, LightningModule):
         work, trainer_settings = self.work, self.work.trainer
         self.place()
         data = ImageDataModule(pool=self.pool(), batches=self.batches())
-        keeper = Keeper(work, self.epochs)
+        keeper, checkpoint = Keeper(work, self.epochs), StageCheckpoint(work.folder)
         if self.norms_over_ranks:
             normalise_over_ranks(self)
         trainer = Trainer(
@@ -105,20 +100,20 @@ class TrainedStage(Stage, LightningModule):
             max_epochs=self.epochs,
             logger=False,
             callbacks=[keeper],
-            plugins=[WholeCheckpoints()],
+            plugins=[checkpoint],
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
             default_root_dir=work.folder,
         )
-        checkpoint = work.folder / CHECKPOINT
+        goes_on = ranks.agreed(ranks.rank() == 0 and checkpoint.found())
         with warnings.catch_warnings():
             # The loader hands over indices: there is nothing for worker processes to do.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # Lightning 2.6 asks torch's pytrees in a way that newer torch replaces.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             with self._stopped_when_saved():
-                trainer.fit(self, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+                trainer.fit(self, data, ckpt_path=checkpoint.path if goes_on else None, weights_only=True)
         self.to(trainer_settings.device)
         if ranks.rank() == 0:
             keeper.history.write(work.folder / "history.csv")
@@ -290,12 +285,3 @@ class Keeper(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history of a checkpoint."""
         self.history.rows = [tuple(row) for row in state_dict["history"]]
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside the old one, syncs and renames: a kill never leaves half of one."""
-
-    def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Replace the file at `path`."""
-        with replacing(Path(path)) as temporary:
-            torch.save(dict(checkpoint), temporary)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Command
 
 from clusterlab.registry import names
+from command_line import Command
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("adding-a-student", "adding-a-method")

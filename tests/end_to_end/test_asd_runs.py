@@ -4,9 +4,9 @@ import json
 import sys
 
 import pytest
-from command_line import SMALL
 
 from clusterlab.__main__ import main
+from command_line import SMALL
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import SMALL, Command
 from PIL import Image
 
 from clusterlab.artifacts import load
 from clusterlab.data.store_manifest import MANIFEST, read_manifest
 from clusterlab.output.safe_text import original_text
+from command_line import SMALL, Command
 
 WORDS = (
     *(word for word in SMALL["scan"] if not word.startswith("data.limit")),

@@ -5,9 +5,9 @@ import time
 
 import pytest
 import torch
-from command_line import SMALL, Command
 
 from clusterlab.registry import own_names
+from command_line import SMALL, Command
 
 STATE = {
     "flexmatch": {"selected"},

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from command_line import FEATURES, SHORT, SMALL, Command
 
 KMEANS = (*(word for word in SHORT if not word.startswith("student.")), *FEATURES[:2], "method=kmeans")

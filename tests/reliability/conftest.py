@@ -1,9 +1,11 @@
 """Each test here stands in the table of docs/reliability.md: under its module's first line, by its own first line."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from here import Here, SmallDisk
 from killed import run
 
 from command_line import SMALL, SMALL_KMEANS
@@ -75,3 +77,33 @@ def unbroken(tmp_path_factory):
         return known[method]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A finished run, and one of another seed, whose files can be mistaken for its."""
+    here = Here(tmp_path_factory.mktemp("digits"))
+    here.run()
+    here.run("seed=1")
+    return here
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = SmallDisk(tmp_path / "disk")
+    disk.place.mkdir()
+    if not disk.mount():
+        pytest.skip("a small disk can only be mounted by root, with the right to mount")
+    yield disk
+    disk.unmount()
+
+
+@pytest.fixture
+def read_only(tmp_path, request):
+    """A folder in which nothing can be written, not even by root."""
+    if os.geteuid():
+        (tmp_path / "closed").mkdir(mode=0o555)
+        return tmp_path / "closed"
+    disk = request.getfixturevalue("small_disk")
+    disk.refuse_to_write()
+    return disk.place

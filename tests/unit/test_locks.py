@@ -1,12 +1,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
-from filelock import FileLock
-
 from clusterlab.locks import held
 
 
 def test_a_lock_leaves_no_file(tmp_path):
-    with held(FileLock(tmp_path / "a.lock")):
+    with held(tmp_path / "a.lock", "it"):
         assert (tmp_path / "a.lock").exists()
     assert not (tmp_path / "a.lock").exists()
 
@@ -16,7 +14,7 @@ def test_one_at_a_time_holds_it_though_its_file_is_removed_each_time(tmp_path):
 
     def work(number):
         for _ in range(20):
-            with held(FileLock(tmp_path / "a.lock", poll_interval=0.001)):
+            with held(tmp_path / "a.lock", "it"):
                 inside.append(number)
                 most.append(len(inside))
                 inside.remove(number)

@@ -29,7 +29,7 @@ class Pixels:
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         self._device = device
         if isinstance(images.pixels, np.memmap):
-            self._rows = MappedRows(images.pixels)
+            self._rows = MappedRows(images.pixels, sums=images.sums)
             self._ahead = Prefetch(self._rows, pinned=device.type == "cuda")
             self._resident = None
         else:
@@ -40,6 +40,7 @@ class Pixels:
 
         Raises:
             OSError: they cannot be read from the disk.
+            UserError: they are not what was decoded.
         """
         if self._resident is not None:
             return self._resident[index.to(self._device)]

@@ -43,6 +43,8 @@ class ImageSet:
     """
     fingerprint: str
     """sha256 over ids, splits and pixels: the same images give the same fingerprint. Labels are not in it."""
+    sums: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    """sha256 of every image (n × 32), with which those of a memory map are compared when they are read."""
     unreadable: tuple[tuple[str, str], ...] = ()
     """(id, reason) of each file that was skipped."""
     sealed_labels: Labels | None = field(default=None, repr=False)

@@ -15,19 +15,27 @@ import threading
 import weakref
 from collections import deque
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from clusterlab.data.store_manifest import sha256_of
+from clusterlab.errors import UserError
+
 Index = Int[np.ndarray, " b"]
 
 
 class MappedRows:
-    """The rows of a memory-mapped array, read from its file."""
+    """The rows of a memory-mapped array, read from its file.
 
-    def __init__(self, mapped: UInt8[np.memmap, "n c y x"]) -> None:
+    A row that is read for the first time is compared with its sha256, where `sums` has them: on opening, a map is not
+    read as a whole.
+    """
+
+    def __init__(self, mapped: UInt8[np.memmap, "n c y x"], *, sums: UInt8[np.ndarray, "n 32"] | None = None) -> None:
         base: object = mapped.base
         if not isinstance(base, mmap.mmap) or mapped.filename is None:
             raise ValueError("a part of a memory map does not tell where in the file it begins")
@@ -36,6 +44,9 @@ class MappedRows:
         self._start = mapped.offset
         self._row_bytes = mapped.nbytes // max(1, len(mapped))
         self._file = os.open(mapped.filename, os.O_RDONLY)
+        self._path = Path(mapped.filename)
+        self._sums = sums
+        self._checked = np.full(len(mapped), sums is None)
         weakref.finalize(self, os.close, self._file)
 
     def read(self, index: Index, into: UInt8[np.ndarray, "b c y x"]) -> None:
@@ -44,6 +55,7 @@ class MappedRows:
         Raises:
             IndexError: there is no such row.
             OSError: the disk or the file fails.
+            UserError: a row is not what was written.
         """
         if not len(index):
             return
@@ -59,9 +71,20 @@ class MappedRows:
         for first, end in pairwise(bounds):
             place = int(order[first])
             self._fill(into[place : place + end - first], int(rows[first]))
+        self._check(index, into)
         if len(bounds) == 2:
             # One run of rows: a pass over the set, in which the system reads on while these are worked with.
             self._will_need(int(rows[-1]) + 1, len(rows))
+
+    def _check(self, index: Index, images: UInt8[np.ndarray, "b c y x"]) -> None:
+        for place in np.flatnonzero(~self._checked[index]).tolist():
+            row = int(index[place])
+            if self._sums is not None and sha256_of(images[place]) != self._sums[row].tobytes():
+                raise UserError(
+                    f"{self._path} is damaged: image {row} is not what was written; remove {self._path.parent}, and "
+                    "the same command decodes the images again and goes on"
+                )
+            self._checked[row] = True
 
     def _fill(self, into: UInt8[np.ndarray, "m c y x"], row: int) -> None:
         left = into.reshape(-1).data

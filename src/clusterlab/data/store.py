@@ -10,7 +10,7 @@ versions of decoding and of the store: another selection or a changed file is an
 jobs at once and going on after a kill, says `store_build`; what has its final name is whole.
 
 What is read is checked. In memory: the sha256 of every image. As a memory map, where that would mean to read it all:
-the file's length, and the sha256 of up to 64 images spread evenly over it.
+the file's length, and the sha256 of up to 64 images spread evenly over it; the others when they are first read.
 """
 
 import errno
@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from jaxtyping import UInt8
 
 from clusterlab.data.decode import DECODE_VERSION
@@ -41,6 +40,8 @@ _log = logging.getLogger(__name__)
 STORE_VERSION = 2
 """Raise when the folder's layout changes, or the blocks in which it is made: it is part of every store's key."""
 NUM_SAMPLED = 64
+ATTEMPTS = 3
+"""Of which the first may go on with what an earlier job has left damaged."""
 GIB = 2**30
 HASHED = 2**12
 """Images of which the key takes in what is known at a time."""
@@ -60,6 +61,8 @@ class Stored:
     splits: tuple[Split, ...]
     unreadable: tuple[tuple[str, str], ...]
     fingerprint: str
+    sums: UInt8[np.ndarray, "n 32"] | None
+    """Checksums of the images that were not all compared with theirs: those of a memory map."""
 
 
 def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path, memory_limit: float) -> Stored:
@@ -76,19 +79,23 @@ def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path,
             return found
     store_dir.mkdir(parents=True, exist_ok=True)
     partial = PartialStore(originals, chosen, folder)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    while True:
+    lock = folder.with_name(f"{folder.name}.lock")
+    for _ in range(ATTEMPTS):
         with _full_disk_said_clearly(partial):
-            with held(lock):
+            with held(lock, folder.name):
                 _remove_damaged(folder, memory_limit)
                 if not folder.exists():
                     partial.prepare()
             partial.decode()
-            with held(lock):
+            with held(lock, folder.name):
                 partial.finish()
         # There is none if another job found at the same time that it cannot be made; then say so in this one too.
-        if (found := _load(folder, memory_limit)) is not None:
-            return found
+        with suppress(DamagedStoreError):
+            if (found := _load(folder, memory_limit)) is not None:
+                return found
+    raise UserError(
+        f"{folder} is not what was written, {ATTEMPTS} times in a row: see to the disk, or set stage_dir=DIR on another"
+    )
 
 
 def _key(originals: Originals, chosen: Sequence[int]) -> str:
@@ -145,7 +152,7 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
             pixels = np.fromfile(folder / PIXELS, dtype=np.uint8, offset=mapped.offset).reshape(mapped.shape)
             rows = range(len(mapped))
         whole = whole and manifest.agrees(pixels, rows)
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise DamagedStoreError(f"the store {folder} is damaged ({reason})") from error
     if not whole:
@@ -156,4 +163,5 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
         splits=manifest.splits,
         unreadable=manifest.unreadable,
         fingerprint=manifest.fingerprint,
+        sums=manifest.sha256 if pixels is mapped else None,
     )

@@ -38,8 +38,8 @@ from jaxtyping import Int
 from clusterlab.data.decode import UnreadableImageError, quiet_pillow
 from clusterlab.data.originals import Originals
 from clusterlab.data.parallel import in_threads, usable_threads
-from clusterlab.data.store_manifest import MANIFEST, Manifest, sha256_of, write_manifest
-from clusterlab.durable import replacing, sync, sync_folder
+from clusterlab.data.store_manifest import MANIFEST, SHA256, Manifest, sha256_of, write_manifest
+from clusterlab.durable import remove, replacing, sync, sync_folder
 from clusterlab.errors import UserError
 from clusterlab.progress import track
 
@@ -92,7 +92,7 @@ class PartialStore:
             for number in range(self.num_blocks):
                 # Records are not synced: after a power failure one may be empty.
                 if self._done(number) and self._record(number) is None:
-                    self._block(number, "json").unlink()
+                    remove(self._block(number, "json"))
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         if shutil.disk_usage(self.whole.parent).free < self.nbytes:
@@ -213,9 +213,10 @@ class PartialStore:
         return record
 
     def _record(self, number: int) -> Record | None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):
             record: Record = json.loads(self._block(number, "json").read_text(encoding="utf-8"))
-            if len(record) == len(self._positions(number)):
+            digests = [bytes.fromhex(digest) for digest, _ in record if digest is not None]
+            if len(record) == len(self._positions(number)) and all(len(digest) == SHA256 for digest in digests):
                 return record
         return None
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 from jaxtyping import UInt8
+from safetensors import SafetensorError
 from torch import Tensor
 
 from clusterlab.durable import sync, sync_folder, write_text
@@ -61,8 +62,9 @@ def export(run_dir: Path, output: Path, *, formats: Sequence[str], images: Path 
         sync_folder(temporary)
         os.replace(temporary, folder)
         sync(folder.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {output} ({error.strerror or error}): choose another --output DIR") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write {output} ({reason}): choose another --output DIR") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for name, difference in differences.items():

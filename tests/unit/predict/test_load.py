@@ -9,6 +9,7 @@ import torch
 from small_model import LIBRARY, write_small_model
 
 import clusterlab
+from clusterlab.checksums import seal
 from clusterlab.errors import UserError
 from clusterlab.output.model_folder import CONFIG, WEIGHTS
 from clusterlab.predict import load as module
@@ -37,6 +38,7 @@ def test_names_that_lie_beside_a_copied_model_by_chance_are_not_its(run_dir, tmp
 def edited(folder, **changes):
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps({k: v for k, v in (config | changes).items() if v != "gone"}))
+    seal(folder)
 
 
 DAMAGES = {
@@ -47,7 +49,7 @@ DAMAGES = {
     "no JSON": (lambda model: (model / CONFIG).write_text("{"), "no whole model"),
     "a list": (lambda model: (model / CONFIG).write_text("[1]"), "no whole model"),
     "a number": (lambda model: (model / CONFIG).write_text("1"), "no whole model"),
-    "another format": (lambda model: edited(model, format=2), "has format 2"),
+    "another format": (lambda model: edited(model, format=1), "has format 1"),
     "a value is missing": (lambda model: edited(model, channels="gone"), "channels: Field required"),
     "a value of another type": (lambda model: edited(model, num_clusters="five"), "num_clusters"),
     "other clusters": (lambda model: edited(model, num_clusters=7), "no whole model"),
@@ -73,6 +75,7 @@ def test_prototypes_of_another_network_are_refused(run_dir):
 
     path = run_dir / "model" / WEIGHTS
     save_file(load_file(path) | {"prototypes": torch.ones(5, 3)}, path)
+    seal(path.parent)
     with pytest.raises(UserError, match="prototypes are of another network"):
         clusterlab.load(run_dir)
 
