@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run install test test-slow check lint types docs format benchmark clean
+.PHONY: run install test test-slow check lint types docs format benchmark results clean
 
 run: $(INSTALLED)  ## SCAN on the digits, the default method and data
 	$(BIN)/python -m clusterlab
@@ -37,6 +37,9 @@ benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same wo
 	$(BIN)/python benchmarks/augmentation.py --json benchmarks/results/augmentation.json
 	$(BIN)/python benchmarks/spice_head.py --json benchmarks/results/spice_head.json
 	$(BIN)/python benchmarks/reliable.py --json benchmarks/results/reliable.json
+
+results: $(INSTALLED)  ## the pages with the figures of benchmarks/results
+	$(BIN)/python benchmarks/write_pages.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

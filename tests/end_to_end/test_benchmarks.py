@@ -63,3 +63,11 @@ def test_labelling_is_measured_beside_decoding_alone(figures):
     found = figures("predict", *(f"--{name}={value}" for name, value in words.items()))
     assert found["ways"].keys() == {"decoding alone", "the network alone", "predict"}
     assert all(way["images_per_second"] > 0 for way in found["ways"].values())
+
+
+def test_what_one_image_more_costs_is_measured_for_every_stage(figures):
+    stages = figures("growth", "--sizes", "500", "750", "--repeats", "1")["stages"]
+    assert len(stages) == 13
+    assert all(stage["images"] == [500, 750] for stage in stages)
+    (epoch,) = (stage for stage in stages if stage["stage"] == "SimCLR, an epoch")
+    assert min(epoch["microseconds_per_image"]) > 0

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pages import data_of, page_of
 
 from clusterlab.artifacts import Assignments, Neighbours, Projection
 from clusterlab.data.images import ImageSet
@@ -14,6 +13,7 @@ from clusterlab.output import map_data
 from clusterlab.output.map_data import MARGIN, STEPS, map_view, packed, spread_order
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.table import tabulate
+from pages import data_of, page_of
 
 
 def table_of(run):

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pages import page_of
 
 from clusterlab.artifacts import Neighbours
 from clusterlab.output import near_duplicates as module
 from clusterlab.output.near_duplicates import near_duplicates
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.table import tabulate
+from pages import page_of
 
 
 @pytest.fixture

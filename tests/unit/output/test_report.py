@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pages import Page, assert_inert, data_of, page_of
 
 from clusterlab.artifacts import ClusterCount, Projection, PseudoLabels
 from clusterlab.data.images import Labels
@@ -14,6 +13,7 @@ from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.summary import summarise
 from clusterlab.output.table import tabulate
+from pages import Page, assert_inert, data_of, page_of
 
 
 def test_the_page_needs_nothing_else(make_run):

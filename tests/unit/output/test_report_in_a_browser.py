@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from browser import CHROMIUM, DRIVER, Browser
-from pages import data_of, page_of
 from selenium.webdriver import ActionChains, Keys
 
 from clusterlab.artifacts import Projection
@@ -17,6 +16,7 @@ from clusterlab.output import sprites
 from clusterlab.output.charts import to_unit_square
 from clusterlab.output.map_data import MARGIN
 from clusterlab.output.names import read_names
+from pages import data_of, page_of
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,
