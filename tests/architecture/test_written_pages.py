@@ -22,7 +22,8 @@ def of(form: str, stem: str, path: str = "") -> str:
 
 
 def in_the_readme(name: str, stem: str) -> str:
-    return f"| {name} | {of(SPREAD, stem, 'acc')} | {of(SPREAD, stem, 'baseline.acc')} | {of(FEWEST + ' to ' + MOST, stem)}"
+    scores, seconds = (of(SPREAD, stem, path) for path in ("acc", "baseline.acc")), of(f"{FEWEST} to {MOST}", stem)
+    return f"| {name} | {' | '.join(scores)} | {seconds}"
 
 
 CPU = "cifar10-cpu-scan"
