@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run install test test-slow check lint types docs format benchmark torture clean
+.PHONY: run install test test-slow check lint types docs format benchmark torture results clean
 
 run: $(INSTALLED)  ## SCAN on the digits, the default method and data
 	$(BIN)/python -m clusterlab
@@ -38,6 +38,9 @@ benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same wo
 
 torture: $(INSTALLED)  ## kills, full disks, damage, bad and hostile input: what docs/reliability.md tells of, in hours
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py --kills 50
+
+results: $(INSTALLED)  ## the pages with the figures of benchmarks/results
+	$(BIN)/python benchmarks/write_pages.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -15,7 +15,7 @@ from clusterlab.stage import Work
 from clusterlab.training import TrainedSettings, TrainedStage
 
 PART_BYTES = 2**28
-"""Memory of the logits that are computed at once from features, or judged at once."""
+"""Memory of the widest layer of the heads that is computed at once from features, or of the logits judged at once."""
 
 
 class MultiHeadSettings(TrainedSettings):
@@ -84,7 +84,8 @@ class MultiHeadStage(TrainedStage):
         if self.features is not None:
             heads, clusters = len(self.network.heads.weight), self.work.num_clusters
             logits = room(self.work, (heads, len(index), clusters), torch.float32)
-            rows = max(1, PART_BYTES // (4 * heads * clusters))
+            widest = max(clusters, self.network.heads.hidden or 0)
+            rows = max(1, PART_BYTES // (4 * heads * widest))
             for start in range(0, len(index), rows):
                 part = index[start : start + rows]
                 logits[:, start : start + rows] = self.network.classify(self.features.take(part)).cpu()

@@ -129,3 +129,11 @@ def test_training_steps_are_measured_beside_the_same_steps_fed_by_workers(figure
 def test_the_steps_of_every_method_are_measured(figures):
     found = figures("gpu_steps", "--trial", "--workers", "1")
     assert len(found["rows"]) == 6
+
+
+def test_what_one_image_more_costs_is_measured_for_every_stage(figures):
+    stages = figures("growth", "--sizes", "500", "750", "--repeats", "1")["stages"]
+    assert len(stages) == 13
+    assert all(stage["images"] == [500, 750] for stage in stages)
+    (epoch,) = (stage for stage in stages if stage["stage"] == "SimCLR, an epoch")
+    assert min(epoch["microseconds_per_image"]) > 0

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,19 @@ def test_many_images_are_judged_part_by_part_with_the_same_result(
     torch.testing.assert_close(parts.probs, whole.probs)
 
 
+@pytest.mark.parametrize(("head", "widest"), [(scan, 6), (spice, 8)])
+def test_no_layer_of_the_heads_is_wider_than_the_memory_for_a_part(
+    work, encoder, embeddings, monkeypatch, head, widest
+):
+    stage = head(replace(work, num_clusters=6), encoder, embeddings)
+    stage.on_fit_start()
+    classify, sizes = stage.network.classify, []
+    monkeypatch.setattr(stage.network, "classify", lambda features: sizes.append(len(features)) or classify(features))
+    monkeypatch.setattr(multihead, "PART_BYTES", 10 * 4 * 3 * widest)  # ten images, three heads
+    stage.plain_logits(work.images.train_index)
+    assert sizes == [10, 10, 10, 10]
+
+
 def test_heads_are_split_only_where_their_logits_are_large(monkeypatch):
     logits = torch.rand(5, 4, 3)  # 48 bytes per head
     for size, groups in ((240, [5]), (239, [4, 1]), (96, [2, 2, 1]), (1, [1] * 5)):
@@ -127,8 +141,6 @@ def test_heads_are_split_only_where_their_logits_are_large(monkeypatch):
 
 
 def test_half_precision_beyond_the_memory_limit_trains_as_well(work, encoder, embeddings):
-    from dataclasses import replace
-
     half = Embeddings(values=embeddings.values.half(), features=embeddings.features.half())
     small = replace(work, data=work.data.model_copy(update={"memory_limit": 1e-9}))
     for head, limit in itertools.product((scan, spice, kmeans), (work, small)):
