@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from clusterlab.errors import MISTAKE, TOLD, UserError
+from clusterlab.output.safe_text import one_line
 
 MODULES = {
     "predict": "clusterlab.predict.command",
@@ -27,7 +28,7 @@ def run(name: str, words: Sequence[str]) -> None:
     try:
         importlib.import_module(MODULES[name]).main(list(words))
     except UserError as error:
-        print(f"{TOLD}{' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{TOLD}{one_line(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         print("clusterlab: stopped", file=sys.stderr)

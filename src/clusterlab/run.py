@@ -28,6 +28,7 @@ from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboard import About
 from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
+from clusterlab.output.safe_text import one_line
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
 from clusterlab.processes import join, launch, missing
@@ -139,6 +140,15 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
             )
 
 
+class OneLine(logging.Formatter):
+    """A line for each message, whatever the names of files in it hold; tracebacks keep theirs."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Python's hook."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Have this process say only what the first one does not say."""
@@ -159,9 +169,9 @@ def logging_to(run_dir: Path) -> Iterator[None]:
         file = logging.FileHandler(run_dir / "clusterlab.log", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another run_dir=DIR") from error
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(OneLine("%(message)s"))
     root = logging.getLogger("clusterlab")
     level_before = root.level
     root.setLevel(logging.INFO)

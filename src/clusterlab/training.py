@@ -21,6 +21,7 @@ from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.views import Family, View
 from clusterlab.durable import replacing
+from clusterlab.finite import NotFiniteError, Watch, not_finite
 from clusterlab.history import History, epochs_of
 from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
@@ -28,6 +29,9 @@ from clusterlab.processes import trainer_arguments
 from clusterlab.progress import EpochProgress, Stopwatch
 from clusterlab.rng import ShareOfDraws, generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
+
+STEPS_BETWEEN_LOOKS = 100
+"""At the losses; each look waits for the device."""
 
 
 class TrainedSettings(PartSettings):
@@ -44,7 +48,7 @@ class TrainedStage(Stage, LightningModule):
     A step gets the sample indices of the batch of all processes. It takes this process's share of them through
     `self.look` and the network, puts the results of all together with `ranks.gather`, and goes on as one process would.
     Scalars reported with `self.observe` reach the history as means over the epoch, without a host synchronisation per
-    step.
+    step. Those whose name ends in `loss` have to be finite: otherwise training stops, and its last checkpoint stays.
     """
 
     Settings: ClassVar[type[PartSettings]]
@@ -60,6 +64,7 @@ class TrainedStage(Stage, LightningModule):
         self.work = work
         self.pixels: Pixels
         self._sums: dict[str, tuple[Tensor, int]] = {}
+        self.watch = Watch()
         torch.manual_seed(seed_for(work.seed, work.title, "init"))
 
     @abstractmethod
@@ -164,6 +169,8 @@ class TrainedStage(Stage, LightningModule):
         for name, value in scalars.items():
             total, count = self._sums.get(name, (torch.zeros((), device=value.device), 0))
             self._sums[name] = (total + value.detach().float(), count + 1)
+            if name.endswith("loss"):
+                self.watch.see(name, value, self.global_step)
 
     @torch.no_grad()
     def observe_probs(self, probs: Float[Tensor, "*b k"]) -> None:
@@ -207,9 +214,24 @@ class Keeper(Checkpoint):
         """Begin to measure the epoch."""
         self.epoch_start = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write down the epoch's means, then a checkpoint when one is due."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Now and then, see that the losses are finite: an epoch may take hours."""
         assert isinstance(pl_module, TrainedStage)
+        if not (batch_idx + 1) % STEPS_BETWEEN_LOOKS:
+            pl_module.watch.check()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that the losses and weights are finite, write down the epoch's means, then a checkpoint when one is due.
+
+        Raises:
+            NotFiniteError: they are not.
+        """
+        assert isinstance(pl_module, TrainedStage)
+        pl_module.watch.check()
+        if broken := not_finite(pl_module.state_dict().items()):
+            raise NotFiniteError(f"{broken} became NaN or infinite in epoch {trainer.current_epoch + 1}")
         seconds = time.monotonic() - self.epoch_start
         epoch = trainer.current_epoch
         scalars = pl_module.observed() | {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
