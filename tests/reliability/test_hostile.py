@@ -66,7 +66,7 @@ def test_a_config_from_elsewhere_runs_nothing(kind, tmp_path, monkeypatch, capfd
     output = "".join(capfd.readouterr())
     assert end.value.code == 2, output
     assert "Traceback" not in output
-    assert "data.root=nowhere" not in output.replace(str(words), ""), "the config was accepted"
+    assert "data.root=nowhere does not exist" not in output  # it was not taken
 
 
 def hydra_with(**changes):
@@ -95,10 +95,10 @@ def test_a_checkpoint_that_holds_code_is_refused(name, tmp_path):
         path.mkdir()
         path = path / "pytorch_model.bin"
     torch.save({"state_dict": {"a": torch.ones(1), "b": Bomb()}}, path)
-    with pytest.raises(UserError, match="could run code|is no checkpoint"):
+    with pytest.raises(UserError, match=r"could run code|is no checkpoint"):
         read_tensors(tmp_path / name)
-    path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UserError, match="could run code|is no checkpoint"):
+    path.write_bytes(pickle.dumps(Bomb(), protocol=2))
+    with pytest.raises(UserError, match=r"could run code|is no checkpoint"):
         read_tensors(tmp_path / name)
 
 
@@ -121,14 +121,12 @@ def test_a_run_from_elsewhere_runs_nothing_when_it_is_loaded(file, content, tmp_
         load(tmp_path, device="cpu")
 
 
-@pytest.mark.parametrize("text", [f"names: {{0: {RUN}}}", f"{RUN}", "names: {0: '../../evil'}\nresult: &a [*a]"])
+@pytest.mark.parametrize("text", [f"names: {{0: {RUN}}}", RUN, "names: {0: a}\nresult: &a [*a", "[" * 100_000])
 def test_names_from_elsewhere_run_nothing(text, tmp_path):
-    """Tags of Python's and loops in names.yaml"""
+    """Tags of Python's and endless nesting in names.yaml: refused in a line"""
     (tmp_path / "names.yaml").write_text(text)
-    try:
-        assert read_names(tmp_path, result="r", num_clusters=2) == {}
-    except UserError as error:
-        assert "names.yaml" in str(error)
+    with pytest.raises(UserError, match=r"names\.yaml cannot be read"):
+        read_names(tmp_path, result="r", num_clusters=2)
 
 
 def test_an_image_of_too_many_pixels_names_its_limit_and_leaves_the_others(tmp_path, tried):
@@ -136,7 +134,7 @@ def test_an_image_of_too_many_pixels_names_its_limit_and_leaves_the_others(tmp_p
     for suffix in ("png", "gif", "tiff"):
         packed = {"compression": "tiff_deflate"} if suffix == "tiff" else {}
         Image.new("1" if suffix != "gif" else "L", (10_000, 9_500)).save(tmp_path / f"bomb.{suffix}", **packed)
-        with pytest.raises(UnreadableImageError, match=r"10000 × 9500 pixels: more than 89478485, the limit"):
+        with pytest.raises(UnreadableImageError, match=r"more than 89478485, the limit against decompression bombs"):
             decode_file(tmp_path / f"bomb.{suffix}", 8)
     Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
     assert decode_file(tmp_path / "good.png", 8).shape == (3, 8, 8)

@@ -59,7 +59,7 @@ def read_model(folder: Path) -> SavedModel:
         tensors = load_file(folder / WEIGHTS)
         found = config.pop("format")
         prototypes = Prototypes(tensors.pop("prototypes"), tensors.pop("fences"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} holds no whole model ({reason}): run clusterlab again to write it") from error
     if found != FORMAT:
