@@ -141,7 +141,7 @@ def _run_sweep(arguments: Namespace) -> None:
 def run_words() -> None:
     """Compose the config of the command's words and run it; a person's mistake is one line and exit code 2."""
     Plugins.instance().register(OtherPackages)
-    hydra_application.ConfigLoaderImpl = InertConfigs  # type: ignore[misc]  # where Hydra makes its own
+    hydra_application.ConfigLoaderImpl = InertConfigs  # type: ignore[attr-defined]  # where Hydra makes its own
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions over instead of printing them
     sweep.end_with_sweep()
     STARTED.clear()

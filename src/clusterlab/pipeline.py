@@ -269,7 +269,7 @@ def _made(config: RunConfig, images: ImageSet, step: Step, scratch: Path, listen
 
 def _remedy(step: Step, config: RunConfig) -> str:
     """Return what to change: in the stage, or where it only computes, in what trained its network."""
-    plans = [step.plan, *(source.plan for source in reversed(step.inputs.values()) if isinstance(source, Step))]
+    plans = [step.plan, *(source.plan for source in reversed([*step.inputs.values()]) if isinstance(source, Step))]
     trained = next((plan for plan in plans if hasattr(plan.settings, "optimiser")), step.plan)
     return likely_cause(trained.section, trained.settings.model_dump(), config.trainer.precision)
 

@@ -107,7 +107,9 @@ def _read(path: Path, *, with_labels: bool, limit: float) -> _Content:
 
 def _see_room(loaded: NpzFile, known: Sequence[str], path: Path, limit: float) -> None:
     """Zeros take a thousandth of their room in the file: what they would take in memory is looked at first."""
-    gib = sum(loaded.zip.getinfo(f"{name}.npy").file_size for name in loaded.files if name in known) / GIB
+    assert loaded.zip is not None
+    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in loaded.zip.infolist()}
+    gib = sum(size for name, size in sizes.items() if name in known) / GIB
     if gib > limit:
         raise UserError(
             f"{path} holds {gib:.3g} GiB, more than data.memory_limit={limit:g}: set it higher if that is meant, or "
