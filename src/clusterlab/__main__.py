@@ -1,6 +1,6 @@
 """The first look at a command: help, the version and the commands that are no runs are answered without Hydra."""
 
-import ctypes
+import os
 import sys
 
 from clusterlab import __version__, commands, stopping
@@ -38,6 +38,8 @@ def _keep_large_blocks() -> None:
     """
     if sys.platform != "linux":
         return
+    import ctypes
+
     trim_threshold, mmap_threshold, one_gib = -1, -3, 1 << 30
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -47,5 +49,15 @@ def _keep_large_blocks() -> None:
         return  # another C library: only slower
 
 
+def _leave_out_working_folder() -> None:
+    """Have nothing imported from where the command is typed, which may be a folder of somebody's images.
+
+    `python -m` looks there first, for torch as for every other module.
+    """
+    if sys.path and sys.path[0] == os.getcwd():
+        del sys.path[0]
+
+
 if __name__ == "__main__":
+    _leave_out_working_folder()
     main()

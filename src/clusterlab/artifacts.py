@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,22 @@ Artifact = (
 )
 
 
+def tensors_of(artifact: Artifact) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor by the name that it has on disk."""
+    for spec in dataclasses.fields(artifact):
+        value = getattr(artifact, spec.name)
+        if isinstance(value, Tensor):
+            yield spec.name, value
+        elif isinstance(value, dict):
+            yield from ((f"{spec.name}/{name}", tensor) for name, tensor in value.items())
+
+
+def of_networks(artifact: Artifact) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in which every number has to be one: those of networks and of what they make of images."""
+    if isinstance(artifact, Encoder | Embeddings | Assignments | Instances):
+        yield from tensors_of(artifact)
+
+
 def key_of(ingredients: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that stand for everything the artifact depends on."""
     text = json.dumps({"format": FORMAT, **ingredients}, sort_keys=True, allow_nan=False)
@@ -171,18 +187,14 @@ def key_of(ingredients: Mapping[str, Any]) -> str:
 
 def save(artifact: Artifact, folder: Path, *, about: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """Write `artifact` as `folder`, whole or not at all; `files` (name → path) are moved in beside it."""
-    tensors: State = {}
     places: set[int] = set()
-    values: dict[str, Any] = {}
-    for spec in dataclasses.fields(artifact):
-        value = getattr(artifact, spec.name)
-        if isinstance(value, Tensor):
-            tensors[spec.name] = _own(value, places)
-        elif isinstance(value, dict):
-            values[spec.name] = "state"
-            tensors |= {f"{spec.name}/{name}": _own(tensor, places) for name, tensor in value.items()}
-        else:
-            values[spec.name] = value
+    tensors: State = {name: _own(tensor, places) for name, tensor in tensors_of(artifact)}
+    fields = {spec.name: getattr(artifact, spec.name) for spec in dataclasses.fields(artifact)}
+    values = {
+        name: "state" if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if not isinstance(value, Tensor)
+    }
     temporary = folder.with_name(f"{folder.name}.tmp")
     remove(temporary)
     temporary.mkdir(parents=True)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal import hydra as hydra_application
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -32,7 +34,9 @@ from clusterlab import stopping, sweep
 from clusterlab.choices import config_folder
 from clusterlab.errors import MISTAKE, TOLD, UserError
 from clusterlab.explain import explain
+from clusterlab.inert_configs import see_inert
 from clusterlab.other_packages import check_configs, config_folders
+from clusterlab.output.safe_text import one_line
 from clusterlab.sweep_records import Plan, setting_of
 
 SWEEPS = Path("outputs", "sweeps")
@@ -47,6 +51,20 @@ class OtherPackages(SearchPathPlugin):
         """Hydra's hook."""
         for package, folder in config_folders().items():
             search_path.append(package, f"file://{folder}")
+
+
+class InertConfigs(ConfigLoaderImpl):
+    """Refuses a config that would run code, before Hydra looks at its own part of it."""
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], *more: Any, **options: Any
+    ) -> DictConfig:
+        """As Hydra's."""
+        config = super().load_configuration(config_name, overrides, *more, **options)
+        plain = OmegaConf.to_container(config.hydra, resolve=False)
+        assert isinstance(plain, dict)
+        see_inert({str(name): value for name, value in plain.items()}, overrides)
+        return config
 
 
 STARTED: list[bool] = []
@@ -123,6 +141,7 @@ def _run_sweep(arguments: Namespace) -> None:
 def run_words() -> None:
     """Compose the config of the command's words and run it; a person's mistake is one line and exit code 2."""
     Plugins.instance().register(OtherPackages)
+    hydra_application.ConfigLoaderImpl = InertConfigs  # type: ignore[attr-defined]  # where Hydra makes its own
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions over instead of printing them
     sweep.end_with_sweep()
     STARTED.clear()
@@ -192,7 +211,7 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
 
 
 def _end(message: str, code: int) -> None:
-    line = " ".join(message.split())
+    line = one_line(" ".join(message.split()))
     sweep.say_why(line)
     print(f"{TOLD}{line}", file=sys.stderr)
     sys.exit(code)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from clusterlab import stopping
 from clusterlab.errors import MISTAKE, TOLD, UserError
+from clusterlab.output.safe_text import one_line
 
 MODULES = {
     "predict": "clusterlab.predict.command",
@@ -28,7 +29,7 @@ def run(name: str, words: Sequence[str]) -> None:
     try:
         importlib.import_module(MODULES[name]).main(list(words))
     except UserError as error:
-        print(f"{TOLD}{' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{TOLD}{one_line(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except stopping.Stopped as stop:
         print(f"{TOLD}{stopping.how_to_go_on(kept=False)}", file=sys.stderr)

@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from clusterlab.errors import UserError
 from clusterlab.rng import generator_for, seed_for
 
 GIB = 2**30
@@ -27,8 +28,16 @@ def kmeans_centres(
 def fitted_part(
     pool: Int[Tensor, " n"], *, width: int, limit: float, purpose: tuple[int | str, ...]
 ) -> Int[Tensor, " m"]:
-    """Return those of the `pool` to fit on: all, or as many at random as take `limit` GiB with `width` floats each."""
+    """Return those of the `pool` to fit on: all, or as many at random as take `limit` GiB with `width` floats each.
+
+    Raises:
+        UserError: not one image does.
+    """
     most = int(limit * GIB) // (4 * width)
+    if not most:
+        raise UserError(
+            f"fit_limit={limit:g} has no room for a single image: use a higher baseline.fit_limit, head.fit_limit"
+        )
     if len(pool) <= most:
         return pool
     drawn = torch.randperm(len(pool), generator=generator_for(*purpose, "fitted"))[:most]

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from clusterlab import ranks, stopping
-from clusterlab.artifacts import Artifact, ClusterCount, DamagedArtifactError, key_of, load, save
+from clusterlab.artifacts import Artifact, ClusterCount, DamagedArtifactError, key_of, load, of_networks, save
 from clusterlab.config import RunConfig, StagePlan
 from clusterlab.data.images import ImageSet
 from clusterlab.durable import remove
 from clusterlab.errors import UserError
+from clusterlab.finite import NotFiniteError, not_finite
 from clusterlab.history import epochs_of, read_history
 from clusterlab.locks import held
 from clusterlab.models.build import NetworkSpec
 from clusterlab.stage import Listener, Work
+from clusterlab.stage_failures import in_one_line, likely_cause
 
 log = logging.getLogger(__name__)
 
@@ -267,4 +269,16 @@ def _made(config: RunConfig, images: ImageSet, step: Step, scratch: Path, listen
     )
     missing = dict.fromkeys(plan.part.optional)
     inputs = missing | {name: source.load() for name, source in step.inputs.items()}
-    return plan.part(settings=plan.settings, work=work, **inputs).run()
+    own, remedy = plan.settings.model_dump(), _remedy(step, config)
+    with in_one_line(plan.section, plan.settings.name, settings=own, remedy=remedy, folder=scratch):
+        made = plan.part(settings=plan.settings, work=work, **inputs).run()
+        if broken := not_finite(of_networks(made)):
+            raise NotFiniteError(f"its {broken} came out NaN or infinite")
+    return made
+
+
+def _remedy(step: Step, config: RunConfig) -> str:
+    """Return what to change: in the stage, or where it only computes, in what trained its network."""
+    plans = [step.plan, *(source.plan for source in reversed([*step.inputs.values()]) if isinstance(source, Step))]
+    trained = next((plan for plan in plans if hasattr(plan.settings, "optimiser")), step.plan)
+    return likely_cause(trained.section, trained.settings.model_dump(), config.trainer.precision)

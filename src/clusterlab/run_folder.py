@@ -12,6 +12,7 @@ from filelock import Timeout
 from clusterlab.durable import refusals_told
 from clusterlab.errors import UserError
 from clusterlab.locks import held_alone, holder
+from clusterlab.output.safe_text import one_line
 
 LOG = "clusterlab.log"
 LOCK = ".lock"
@@ -46,9 +47,9 @@ def logging_to(run_dir: Path) -> Iterator[None]:
     """
     with refusals_told(run_dir, "run_dir"):
         file = _File(run_dir / LOG)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(_OneLine("%(message)s"))
     root = logging.getLogger("clusterlab")
     level_before = root.level
     root.setLevel(logging.INFO)
@@ -72,6 +73,15 @@ def quiet() -> Iterator[None]:
     for chatty in ("clusterlab", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     yield
+
+
+class _OneLine(logging.Formatter):
+    """A line for each message, whatever the names of files in it hold; tracebacks keep theirs."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (a hook of logging)
+        """Format the message alone."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 class _File(logging.FileHandler):

@@ -20,15 +20,20 @@ from clusterlab import ranks, stopping
 from clusterlab.artifacts import Artifact
 from clusterlab.data.datamodule import EpochBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.views import Family, View
+from clusterlab.finite import NotFiniteError, not_finite
 from clusterlab.history import History, epochs_of
 from clusterlab.models.backbones.base import Backbone
 from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
+from clusterlab.observations import Observations
 from clusterlab.processes import trainer_arguments
 from clusterlab.progress import EpochProgress, Stopwatch
 from clusterlab.rng import ShareOfDraws, generator_for, seed_for
 from clusterlab.stage import PartSettings, Stage, Work
 from clusterlab.stage_checkpoint import CHECKPOINT, StageCheckpoint
+
+STEPS_BETWEEN_LOOKS = 100
+"""At the losses; each look waits for the device."""
 
 
 class TrainedSettings(PartSettings):
@@ -45,7 +50,7 @@ class TrainedStage(Stage, LightningModule):
     A step gets the sample indices of the batch of all processes. It takes this process's share of them through
     `self.look` and the network, puts the results of all together with `ranks.gather`, and goes on as one process would.
     Scalars reported with `self.observe` reach the history as means over the epoch, without a host synchronisation per
-    step.
+    step. Those whose name ends in `loss` have to be finite: otherwise training stops, and its last checkpoint stays.
     """
 
     Settings: ClassVar[type[PartSettings]]
@@ -60,8 +65,7 @@ class TrainedStage(Stage, LightningModule):
         self.part = settings
         self.work = work
         self.pixels: Pixels
-        self.sums: dict[str, tuple[Tensor, int]] = {}
-        """Of what was observed since the epoch began, with how often."""
+        self.observations = Observations()
         torch.manual_seed(seed_for(work.seed, work.title, "init"))
 
     @abstractmethod
@@ -140,6 +144,7 @@ class TrainedStage(Stage, LightningModule):
         After the last step of an epoch that is left to the keeper, which saves when the epoch is written down.
         """
         if self.may_stop and stopping.wanted() and not self.trainer.is_last_batch:
+            self.observations.watch.check()  # what has diverged is not saved
             self.trainer.save_checkpoint(self.work.folder / CHECKPOINT)
             stopping.see_to_it()
 
@@ -195,8 +200,7 @@ class TrainedStage(Stage, LightningModule):
     def observe(self, **scalars: Tensor) -> None:
         """Add scalars to the means of the epoch, each counted for itself."""
         for name, value in scalars.items():
-            total, count = self.sums.get(name, (torch.zeros((), device=value.device), 0))
-            self.sums[name] = (total + value.detach().float(), count + 1)
+            self.observations.add(name, value, self.global_step)
 
     @torch.no_grad()
     def observe_probs(self, probs: Float[Tensor, "*b k"]) -> None:
@@ -209,14 +213,6 @@ class TrainedStage(Stage, LightningModule):
         mean = probs.mean(dim=-2)
         spread = (-torch.xlogy(mean, mean).sum(dim=-1)).exp()
         self.observe(confidence=probs.amax(dim=-1).mean(), effective_clusters=spread.mean())
-
-    def observed(self) -> dict[str, float]:
-        """Return the means since the last `start_observing`."""
-        return {name: float(total) / count for name, (total, count) in self.sums.items()}
-
-    def start_observing(self) -> None:
-        """Forget what was observed."""
-        self.sums = {}
 
 
 class Keeper(Checkpoint):
@@ -241,13 +237,28 @@ class Keeper(Checkpoint):
         """Begin to measure the epoch."""
         self.epoch_start = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write down the epoch's means, then a checkpoint when one is due."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Now and then, see that the losses are finite: an epoch may take hours."""
         assert isinstance(pl_module, TrainedStage)
+        if not (batch_idx + 1) % STEPS_BETWEEN_LOOKS:
+            pl_module.observations.watch.check()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that the losses and weights are finite, write down the epoch's means, then a checkpoint when one is due.
+
+        Raises:
+            NotFiniteError: they are not.
+        """
+        assert isinstance(pl_module, TrainedStage)
+        pl_module.observations.watch.check()
+        if broken := not_finite(pl_module.state_dict().items()):
+            raise NotFiniteError(f"{broken} became NaN or infinite in epoch {trainer.current_epoch + 1}")
         seconds = time.monotonic() - self.epoch_start
         epoch = trainer.current_epoch
-        scalars = pl_module.observed() | {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
-        pl_module.start_observing()
+        scalars = pl_module.observations.means() | {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        pl_module.observations.forget()
         self.history.add(epoch, trainer.global_step, scalars)
         if ranks.rank() == 0:
             images = len(pl_module.batches()) * pl_module.batches().batch_size
@@ -269,14 +280,12 @@ class Keeper(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what was observed of an epoch that is not over."""
         assert isinstance(pl_module, TrainedStage)
-        checkpoint["observed"] = pl_module.sums
+        checkpoint["observed"] = pl_module.observations.state()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with it."""
         assert isinstance(pl_module, TrainedStage)
-        pl_module.sums = {
-            name: (total.to(pl_module.device), count) for name, (total, count) in checkpoint["observed"].items()
-        }
+        pl_module.observations.restore(checkpoint["observed"], pl_module.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history so far, for the checkpoint."""

@@ -145,7 +145,7 @@ def test_selflabel_starts_from_the_clusters_it_is_given(work, encoder, neighbour
 def test_what_is_observed_of_clusters_is_how_sure_and_over_how_many_they_are_spread(work, probs, confidence, effective):
     stage = simclr(work)
     stage.observe_probs(probs)
-    assert stage.observed() == pytest.approx({"confidence": confidence, "effective_clusters": effective})
+    assert stage.observations.means() == pytest.approx({"confidence": confidence, "effective_clusters": effective})
 
 
 def test_backbones_are_compiled_where_the_trainer_says_so_and_keep_their_names(work, monkeypatch):

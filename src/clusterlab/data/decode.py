@@ -67,7 +67,7 @@ def open_rgb(path: Path, size: int) -> Image.Image:
             with Image.open(file, formats=FORMATS) as image:
                 # Pillow only warns between its limit and twice its limit.
                 if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                    raise Image.DecompressionBombError
+                    raise UnreadableImageError(f"{image.width} × {image.height} pixels: {_too_many()}")
                 image.draft(None, (JPEG_MARGIN * size, JPEG_MARGIN * size))
                 image.load()
                 return _upright(_to_rgb(image), _orientation(image))
@@ -149,9 +149,13 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def _too_many() -> str:
+    return f"more than {Image.MAX_IMAGE_PIXELS}, the limit against decompression bombs"
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return "so many pixels that it may be a decompression bomb"
+        return _too_many()
     if isinstance(error, UnidentifiedImageError):
         return f"not an image in a known format ({', '.join(FORMATS)})"
     if isinstance(error, OSError) and error.strerror:

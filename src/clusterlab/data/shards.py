@@ -33,6 +33,9 @@ _SPLIT_WORDS: dict[str, Split] = {
 _SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(_SPLIT_WORDS)})(?![a-z])")
 
 
+MAX_IMAGE_BYTES = 2**30
+"""It comes into memory; a sparse tar file may claim any size."""
+
 _PASSED_OVER = re.compile(r"__[^/]*__($|/)|(.*/)?\.[^/]*$")
 """What the library takes for metadata, and hidden files."""
 
@@ -183,6 +186,8 @@ def decode(shard: Path, span: Span, size: int) -> UInt8[ndarray, "3 y x"]:
     Raises:
         UnreadableImageError: as `decode_file`.
     """
+    if span.size > MAX_IMAGE_BYTES:
+        raise UnreadableImageError(f"{span.size} bytes, more than {MAX_IMAGE_BYTES}, the limit of an image in a shard")
     try:
         content = read_bytes(shard, span)
     except OSError as error:

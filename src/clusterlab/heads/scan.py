@@ -73,7 +73,9 @@ def selection_loss(probs: Float[Tensor, "h n k"], neighbours: Int[Tensor, "n m"]
 
 
 def _minus_log(values: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    return F.binary_cross_entropy(values, torch.ones_like(values), reduction="none")
+    # It ends the process on a GPU where it is given NaN, which has to come out as NaN instead.
+    found = F.binary_cross_entropy(values.nan_to_num(), torch.ones_like(values), reduction="none")
+    return found.masked_fill(values.isnan(), torch.nan)
 
 
 class ScanSettings(MultiHeadSettings):

@@ -69,7 +69,7 @@ def architecture_of(checkpoint: Path) -> str | None:
     path = checkpoint / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}") from error
     name = found.get("architecture") if isinstance(found, dict) else None
     return name if isinstance(name, str) else None

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -21,14 +21,20 @@ class OptimiserSettings(Settings):
     name: Literal["sgd", "nesterov", "adam"]
     lr: PositiveFloat
     weight_decay: NonNegativeFloat
-    momentum: NonNegativeFloat
-    """Of SGD and its Nesterov form; Adam has its default betas."""
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    """Of SGD and its Nesterov form, for which it is above 0; Adam has its default betas."""
     schedule: Literal["constant", "cosine", "warm_cosine", "cosine_7_16"]
     """cosine: from lr to lr · final_lr_ratio over the stage's epochs, a step per epoch. warm_cosine: a linear rise to
     lr over the first twentieth of the steps, then the same over the rest, a step per step. cosine_7_16: FixMatch's
     lr · cos(7π/16 · step/steps), which ends at 0.195 lr, a step per step."""
     final_lr_ratio: NonNegativeFloat
     """Of `cosine` and `warm_cosine`."""
+
+    @model_validator(mode="after")
+    def _check_momentum(self) -> "OptimiserSettings":
+        if self.name == "nesterov" and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0: use name=sgd, or momentum=0.9")
+        return self
 
     @property
     def interval(self) -> Literal["epoch", "step"]:

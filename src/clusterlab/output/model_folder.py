@@ -74,7 +74,7 @@ def read_model(folder: Path) -> SavedModel:
         check(folder, CONFIG, WEIGHTS)
         tensors = load_file(folder / WEIGHTS)
         prototypes = Prototypes(tensors.pop("prototypes"), tensors.pop("fences"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} holds no whole model ({reason}): run clusterlab again to write it") from error
     return SavedModel({name.removeprefix(_STATE): value for name, value in tensors.items()}, prototypes, config)

@@ -36,7 +36,7 @@ def read_names(run_dir: Path, *, result: str, num_clusters: int) -> dict[int, st
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read ({reason})") from error
     names = _checked(found, path, num_clusters)

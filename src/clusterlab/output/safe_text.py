@@ -11,7 +11,9 @@ inert, and leave all ordinary names as they are:
 
 import re
 
-_UNSAFE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff;\\\\]")
+_CONTROL = "\\x00-\\x1f\\x7f-\\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_UNSAFE = re.compile(f"[{_CONTROL};\\\\]")
+_UNPRINTABLE = re.compile(f"[{_CONTROL}]")
 # ＝＋－＠ are the full-width forms, which spreadsheets read alike.
 _PREFIXED = re.compile(r"\./|\s*[=+\-@＝＋－＠]")
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
@@ -19,8 +21,17 @@ _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
 
 def safe_text(name: str) -> str:
     """Return the inert form of `name`."""
-    escaped = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", name)
+    escaped = _UNSAFE.sub(_escape, name)
     return f"./{escaped}" if _PREFIXED.match(escaped) else escaped
+
+
+def one_line(message: str) -> str:
+    """Return a message that may hold names of files as a single line that does nothing to a terminal."""
+    return _UNPRINTABLE.sub(_escape, message)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def original_text(text: str) -> str:

@@ -81,7 +81,7 @@ class SelfLabel(StudentStage):
 
     def on_train_epoch_end(self) -> None:
         """Lightning's hook: an epoch that taught nothing is worth a word, not the end of the run."""
-        if self.observed()["kept"] == 0:
+        if self.observations.means()["kept"] == 0:
             log.warning(
                 "%s: no image passed the threshold in epoch %d, so nothing was learned from it; "
                 "if that goes on, lower student.threshold (now %g)",

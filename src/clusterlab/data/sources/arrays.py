@@ -8,7 +8,8 @@ An .npy file is read image by image as it is decoded; an .npz file is compressed
 """
 
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -29,6 +30,7 @@ from clusterlab.errors import UserError
 
 LABELS = ("labels", "y_train", "y_test")
 UNKNOWN = -1
+GIB = 2**30
 
 
 class ArraysSettings(SourceSettings):
@@ -59,7 +61,7 @@ class Arrays(Source):
                 f"data.root={path} is a folder: data=arrays reads one .npy or .npz file; "
                 "for a folder of image files use data=folder"
             )
-        content = _read(path, with_labels=self.settings.labels == "auto")
+        content = _read(path, with_labels=self.settings.labels == "auto", limit=self.settings.memory_limit)
         images = channels_last(content.images, str(path))
         _, y, x, c = images.shape
         size = self.settings.image_size or min(y, x)
@@ -77,7 +79,7 @@ class Arrays(Source):
         return load_images(originals, self.settings, store_dir)
 
 
-def _read(path: Path, *, with_labels: bool) -> _Content:
+def _read(path: Path, *, with_labels: bool, limit: float) -> _Content:
     known = ("images", "splits", "x_train", "x_test") + (LABELS if with_labels else ())
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -85,8 +87,9 @@ def _read(path: Path, *, with_labels: bool) -> _Content:
             return _Content(loaded, None, split_sizes(train=_count(loaded)))
         with loaded:
             names = loaded.files
+            _see_room(loaded, known, path, limit)
             arrays = {name: loaded[name] for name in names if name in known}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be read as an .npy or .npz file ({reason}): save it with numpy.save or "
@@ -100,6 +103,18 @@ def _read(path: Path, *, with_labels: bool) -> _Content:
         f"{path} has the arrays {', '.join(names) or '(none)'}: data=arrays looks for images "
         "(and labels, splits) or x_train (and x_test, y_train, y_test)"
     )
+
+
+def _see_room(loaded: NpzFile, known: Sequence[str], path: Path, limit: float) -> None:
+    """Zeros take a thousandth of their room in the file: what they would take in memory is looked at first."""
+    assert loaded.zip is not None
+    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in loaded.zip.infolist()}
+    gib = sum(size for name, size in sizes.items() if name in known) / GIB
+    if gib > limit:
+        raise UserError(
+            f"{path} holds {gib:.3g} GiB, more than data.memory_limit={limit:g}: set it higher if that is meant, or "
+            "save the images with numpy.save, which is read image by image"
+        )
 
 
 def _one_set(arrays: Mapping[str, np.ndarray], path: Path) -> _Content:
