@@ -61,7 +61,7 @@ def test_the_folder_is_a_model_by_itself_with_its_names(run_dir, tmp_path, capsy
     images = pixels(5).permute(0, 2, 3, 1).numpy()
     assert one.predict(images) == other.predict(images)
     assert sorted(path.name for path in out.iterdir()) == [
-        "config.json", "model.safetensors", "names.yaml", "serving.json",
+        "SHA256SUMS", "config.json", "model.safetensors", "names.yaml", "serving.json",
     ]  # fmt: skip
     assert "safetensors: largest difference from the model 0 on 8 images" in capsys.readouterr().out
 
