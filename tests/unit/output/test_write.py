@@ -20,7 +20,7 @@ FILES = {
     "config.yaml",
     "history.csv",
     "metrics.json",
-    "model/config.json",
+    "model/SHA256SUMS", "model/config.json",
     "model/model.safetensors",
     "report.html",
 }
@@ -50,7 +50,7 @@ def test_labels_change_no_cluster_and_no_model(make_run, tmp_path: Path):
     write_outputs(make_run(), tmp_path / "a")
     write_outputs(make_run(labelled=False), tmp_path / "b")
     with_labels, without = contents(tmp_path / "a"), contents(tmp_path / "b")
-    for name in ("clusters.png", "history.csv", "model/model.safetensors", "model/config.json"):
+    for name in ("clusters.png", "history.csv", "model/model.safetensors", "model/SHA256SUMS", "model/config.json"):
         assert with_labels[name] == without[name]
     rows = csv.DictReader(with_labels["assignments.csv"].decode().splitlines())
     stripped = [{name: value for name, value in row.items() if name != "label"} for row in rows]
