@@ -63,7 +63,8 @@ class InertConfigs(ConfigLoaderImpl):
         config = super().load_configuration(config_name, overrides, *more, **options)
         plain = OmegaConf.to_container(config.hydra, resolve=False)
         assert isinstance(plain, dict)
-        see_inert({str(name): value for name, value in plain.items()}, overrides)
+        if config_name is not None:  # for its help Hydra asks for its own values alone
+            see_inert({str(name): value for name, value in plain.items()}, overrides)
         return config
 
 
