@@ -1,7 +1,6 @@
 """Runs the command as a person would, in a process of its own, on settings small enough for a test."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,11 +28,6 @@ SMALL = {
 SMALL_KMEANS = (*(word for word in SMALL["scan"] if not word.startswith(("student.", "head."))), "method=kmeans")
 
 
-def obey_interrupts() -> None:
-    """A shell without job control starts what it puts into the background deaf to Ctrl-C, and all that comes of it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Command:
     """`python -m clusterlab …` in a folder of its own."""
 
@@ -46,7 +40,6 @@ class Command:
         return subprocess.Popen(
             [sys.executable, "-m", "clusterlab", *overrides],
             cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            preexec_fn=obey_interrupts,
         )  # fmt: skip
 
     def __call__(self, *overrides: str, code: int = 0) -> str:

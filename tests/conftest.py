@@ -5,12 +5,15 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("WANDB_MODE", "disabled")
+# A shell without job control starts what it puts into the background deaf to Ctrl-C, and all that comes of it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # An int is a float here, as it is for type checkers (PEP 484).
 install_import_hook("clusterlab", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

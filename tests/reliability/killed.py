@@ -17,8 +17,6 @@ from pathlib import Path
 
 from memory_group import MemoryGroup
 
-from command_line import obey_interrupts
-
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     [
@@ -116,7 +114,6 @@ def _main(folder: Path, words: tuple[str, ...], log: Path, when: When, group: Me
         answer(words)
 
     command._answer = begin  # from here on the command has its own way with signals
-    obey_interrupts()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)

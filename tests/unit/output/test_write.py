@@ -20,7 +20,8 @@ FILES = {
     "config.yaml",
     "history.csv",
     "metrics.json",
-    "model/SHA256SUMS", "model/config.json",
+    "model/SHA256SUMS",
+    "model/config.json",
     "model/model.safetensors",
     "report.html",
 }
