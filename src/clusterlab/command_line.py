@@ -91,8 +91,9 @@ def _run_one(values: dict[str, Any]) -> None:
     from clusterlab.run import run_or_launch
 
     try:
-        check_configs(HydraConfig.get().runtime.choices, config_folder())
-        run_or_launch(values, sys.argv[1:])
+        with stopping.not_swallowed():
+            check_configs(HydraConfig.get().runtime.choices, config_folder())
+            run_or_launch(values, sys.argv[1:])
     except ProcessError as error:
         if error.told:
             sys.exit(error.code)

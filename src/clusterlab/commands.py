@@ -27,7 +27,8 @@ HELP_OPTIONS = frozenset({"--help", "-h"})
 def run(name: str, words: Sequence[str]) -> None:
     """Run the command; a person's mistake is one line and exit code 2."""
     try:
-        importlib.import_module(MODULES[name]).main(list(words))
+        with stopping.not_swallowed():
+            importlib.import_module(MODULES[name]).main(list(words))
     except UserError as error:
         print(f"{TOLD}{one_line(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(MISTAKE)

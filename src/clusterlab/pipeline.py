@@ -244,6 +244,7 @@ def _found(step: Step, name: str) -> bool:
         if about["key"] != step.key:
             raise DamagedArtifactError(f"{step.folder} holds the artifact {about['key']}")
     except DamagedArtifactError as error:
+        stopping.see_to_it()  # a signal may have come in the middle of it
         log.warning("%s; it is made again", error)
         remove(step.folder)
         return False

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from clusterlab import stopping
 from clusterlab.durable import remove, replacing
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class StageCheckpoint(TorchCheckpointIO):
         try:
             self._check()
         except Exception as error:  # whatever the readers make of a damaged archive
+            stopping.see_to_it()  # or of a signal
             reason = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s is not what was written (%s): the stage begins anew", self.path, reason)
             remove(self.path)

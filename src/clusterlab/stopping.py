@@ -90,6 +90,16 @@ def see_to_it() -> None:
         raise Stopped(_wish.signal)
 
 
+@contextmanager
+def not_swallowed() -> Iterator[None]:
+    """Have an error that came of `Stopped` in the middle of a library's work count as `Stopped`."""
+    try:
+        yield
+    except Exception:
+        see_to_it()
+        raise
+
+
 def how_to_go_on(*, kept: bool = True) -> str:
     """Return the line that a person reads at the end of a command that was stopped; `kept`: what it has done so far."""
     again = "goes on where it stopped" if kept else "does it from the beginning"

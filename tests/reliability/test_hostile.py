@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 from clusterlab.__main__ import main
+from clusterlab.checksums import seal
 from clusterlab.data.decode import UnreadableImageError, decode_file
 from clusterlab.data.shards import MAX_IMAGE_BYTES, Span, decode
 from clusterlab.data.tree import read_tree
 from clusterlab.errors import UserError
 from clusterlab.inert_configs import see_inert
 from clusterlab.models.checkpoints import read_tensors
+from clusterlab.output.model_folder import FORMAT
 from clusterlab.output.names import read_names
 from clusterlab.predict.load import load
 from clusterlab.run import logging_to
@@ -107,7 +109,7 @@ def test_a_checkpoint_that_holds_code_is_refused(name, tmp_path):
     [
         ("model/model.safetensors", pickle.dumps(Bomb())),
         ("model/config.json", RUN.encode()),
-        ("model/config.json", b'{"format": 1, "backbone": {"_target_": "os.mkdir"}}'),
+        ("model/config.json", f'{{"format": {FORMAT}, "backbone": {{"_target_": "os.mkdir"}}}}'.encode()),
         ("model/config.json", b"[" * 100_000),
     ],
 )
@@ -117,6 +119,7 @@ def test_a_run_from_elsewhere_runs_nothing_when_it_is_loaded(file, content, tmp_
     for name in ("model/config.json", "model/model.safetensors"):
         (tmp_path / name).write_bytes(b"{}")
     (tmp_path / file).write_bytes(content)
+    seal(tmp_path / "model")  # its checksums are no protection from who made it
     with pytest.raises(UserError, match="holds no whole model"):
         load(tmp_path, device="cpu")
 
@@ -167,6 +170,7 @@ def test_arrays_that_unpack_to_too_much_are_refused(monkeypatch, tmp_path):
 def test_names_of_files_do_nothing_to_the_log_or_the_terminal(tmp_path, capfd):
     """Line breaks, escape codes, surrogates and reversed text in a name: one inert line in log and terminal"""
     hostile = "a\n2026 INFO forged\x1b[2J\x1b]0;owned\x07\u202egnp.exe\udcff"
+    (tmp_path / "run").mkdir()
     with logging_to(tmp_path / "run"):
         logging.getLogger("clusterlab.test").warning("left out: %s", hostile)
     for text in ((tmp_path / "run" / "clusterlab.log").read_text(encoding="utf-8"), capfd.readouterr().err):

@@ -64,3 +64,17 @@ def test_a_process_deaf_to_ctrl_c_stays_so():
 def test_the_last_line_is_a_command_that_a_shell_understands(monkeypatch):
     monkeypatch.setattr(stopping.sys, "orig_argv", ["python", "-m", "clusterlab", "data.root=my photos"])
     assert stopping.how_to_go_on().endswith(": python -m clusterlab 'data.root=my photos'")
+
+
+def test_what_a_library_makes_of_a_signal_in_its_middle_still_ends_the_command_as_one():
+    with pytest.raises(Stopped) as ended, stopping.obeyed(), stopping.not_swallowed():  # noqa: PT012
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped:
+            raise ValueError("could not determine the shape") from None
+    assert ended.value.code == 143
+
+
+def test_an_error_without_a_signal_stays_what_it_is():
+    with pytest.raises(ValueError, match="of its own"), stopping.obeyed(), stopping.not_swallowed():
+        raise ValueError("of its own")

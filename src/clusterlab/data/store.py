@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
 
+from clusterlab import stopping
 from clusterlab.data.decode import DECODE_VERSION
 from clusterlab.data.images import Split
 from clusterlab.data.originals import Originals
@@ -111,6 +112,7 @@ def _remove_damaged(folder: Path, memory_limit: float) -> None:
     try:
         _load(folder, memory_limit)
     except DamagedStoreError as error:
+        stopping.see_to_it()  # a signal may have come in the middle of it
         _log.warning("%s; the images are decoded again", error)
         shutil.rmtree(folder)
 
