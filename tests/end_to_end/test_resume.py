@@ -1,12 +1,12 @@
 """A run that was killed in any stage ends as an unbroken one."""
 
 import shutil
-import time
 
 import pytest
 import torch
 
-from command_line import SMALL, Command
+from command_line import SMALL
+from killed import Running, succeed
 
 STAGES = {
     "scan": ("features", "embeddings", "neighbours", "baseline", "head", "student", "map"),
@@ -23,7 +23,7 @@ KILLS += [("asd", stage) for stage in ("head", "transitions", "triggers")]
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     for method in STAGES:
-        Command(folder)(*SMALL[method])
+        succeed(folder, *SMALL[method])
     return folder
 
 
@@ -31,23 +31,17 @@ def outcome(folder, method="scan"):
     return (folder / "outputs" / "digits" / method / "0" / "assignments.csv").read_bytes()
 
 
-def kill_in(command, method, stage):
+def kill_in(folder, method, stage):
     """Kill the run in `stage`: in a trained one after its first checkpoint, in another as soon as it has begun."""
-    process = command.start(*SMALL[method], "trainer.checkpoint_seconds=0")
-    sign = "*.work/last.ckpt" if stage in TRAINED else "*.work"
-    deadline = time.monotonic() + 120
-    while not list((command.folder / "outputs" / "stages").glob(f"{stage}-{sign}")):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
+    sign = f"{stage}-*.work/last.ckpt" if stage in TRAINED else f"{stage}-*.work"
+    running = Running(folder, *SMALL[method], "trainer.checkpoint_seconds=0")
+    running.kill_once(lambda: list((folder / "outputs" / "stages").glob(sign)))
 
 
-def with_stages_before(stage, method, unbroken, command):
+def with_stages_before(stage, method, unbroken, folder):
     """Copy what an unbroken run has made when it comes to `stage`."""
     earlier = STAGES[method][: STAGES[method].index(stage)]
-    stages = command.folder / "outputs" / "stages"
+    stages = folder / "outputs" / "stages"
     for done in (unbroken / "outputs" / "stages").iterdir():
         if done.is_dir() and done.name.split("-")[0] in (*earlier, "images"):
             shutil.copytree(done, stages / done.name)
@@ -55,13 +49,13 @@ def with_stages_before(stage, method, unbroken, command):
 
 
 @pytest.mark.parametrize(("method", "stage"), KILLS)
-def test_a_run_killed_in_a_stage_ends_as_an_unbroken_one(unbroken, command, method, stage):
-    stages = with_stages_before(stage, method, unbroken, command)
-    kill_in(command, method, stage)
-    assert not (command.folder / "outputs" / "digits" / method / "0" / "assignments.csv").exists()
-    output = command(*SMALL[method], "trainer.checkpoint_seconds=0")
+def test_a_run_killed_in_a_stage_ends_as_an_unbroken_one(unbroken, tmp_path, method, stage):
+    stages = with_stages_before(stage, method, unbroken, tmp_path)
+    kill_in(tmp_path, method, stage)
+    assert not (tmp_path / "outputs" / "digits" / method / "0" / "assignments.csv").exists()
+    output = succeed(tmp_path, *SMALL[method], "trainer.checkpoint_seconds=0")
     assert f"{stage}: " in output
-    assert outcome(command.folder, method) == outcome(unbroken, method)
+    assert outcome(tmp_path, method) == outcome(unbroken, method)
     assert not list(stages.glob("*.work"))
 
 
@@ -74,9 +68,9 @@ def test_a_run_killed_in_a_stage_ends_as_an_unbroken_one(unbroken, command, meth
         ("asd", "head", ("network.heads.weight", "ema.shadow.heads.weight", "transitions.bank", "transitions.counts")),
     ],
 )
-def test_a_checkpoint_holds_all_that_its_stage_carries_from_step_to_step(unbroken, command, method, stage, held):
-    stages = with_stages_before(stage, method, unbroken, command)
-    kill_in(command, method, stage)
+def test_a_checkpoint_holds_all_that_its_stage_carries_from_step_to_step(unbroken, tmp_path, method, stage, held):
+    stages = with_stages_before(stage, method, unbroken, tmp_path)
+    kill_in(tmp_path, method, stage)
     (path,) = stages.glob(f"{stage}-*.work/last.ckpt")
     checkpoint = torch.load(path, weights_only=True)
     assert set(held) <= checkpoint["state_dict"].keys()
@@ -90,18 +84,18 @@ def test_a_checkpoint_holds_all_that_its_stage_carries_from_step_to_step(unbroke
         assert (checkpoint["state_dict"]["transitions.bank"] >= 0).any()
 
 
-def test_a_second_run_loads_every_stage(unbroken, command):
-    shutil.copytree(unbroken / "outputs", command.folder / "outputs")
+def test_a_second_run_loads_every_stage(unbroken, tmp_path):
+    shutil.copytree(unbroken / "outputs", tmp_path / "outputs")
     for method, stages in STAGES.items():
-        output = command(*SMALL[method])
+        output = succeed(tmp_path, *SMALL[method])
         assert output.count(": loaded ") == len(stages)
         assert "starting" not in output
-        assert outcome(command.folder, method) == outcome(unbroken, method)
+        assert outcome(tmp_path, method) == outcome(unbroken, method)
 
 
-def test_a_changed_setting_makes_what_depends_on_it_again_and_nothing_else(unbroken, command):
-    shutil.copytree(unbroken / "outputs", command.folder / "outputs")
-    output = command(*SMALL["scan"], "head.entropy_weight=4")
+def test_a_changed_setting_makes_what_depends_on_it_again_and_nothing_else(unbroken, tmp_path):
+    shutil.copytree(unbroken / "outputs", tmp_path / "outputs")
+    output = succeed(tmp_path, *SMALL["scan"], "head.entropy_weight=4")
     assert output.count(": loaded ") == STAGES["scan"].index("head")
     assert "head: scan: starting" in output
 

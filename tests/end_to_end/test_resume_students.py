@@ -1,13 +1,14 @@
 """Every student, killed and started again, ends as one never killed, with what it remembers from step to step."""
 
 import shutil
-import time
+from functools import partial
 
 import pytest
 import torch
 
 from clusterlab.registry import own_names
-from command_line import SMALL, Command
+from command_line import SMALL
+from killed import Running, succeed
 
 STATE = {
     "flexmatch": {"selected"},
@@ -27,7 +28,7 @@ def words(student):
 def until_the_student(tmp_path_factory):
     """A folder in which all stages before the student are done."""
     folder = tmp_path_factory.mktemp("before")
-    Command(folder)(*SMALL["asd"], "method.stages=[head,baseline,transitions,triggers,map]")
+    succeed(folder, *SMALL["asd"], "method.stages=[head,baseline,transitions,triggers,map]")
     return folder
 
 
@@ -36,22 +37,17 @@ def test_a_student_killed_after_its_first_checkpoint_ends_as_an_unbroken_one(unt
     outcomes = []
     for name in ("unbroken", "killed"):
         shutil.copytree(until_the_student / "outputs" / "stages", tmp_path / name / "outputs" / "stages")
-        command = Command(tmp_path / name)
+        folder = tmp_path / name
         if name == "killed":
-            checkpoint = kill_after_a_checkpoint(command, student)
+            checkpoint = kill_after_a_checkpoint(folder, student)
             assert STATE.get(student, set()) <= checkpoint["state_dict"].keys()
-        assert "student: " in command(*words(student), "trainer.checkpoint_seconds=0")
-        outcomes.append((command.folder / "outputs" / "digits" / "asd" / "0" / "assignments.csv").read_bytes())
+        assert "student: " in succeed(folder, *words(student), "trainer.checkpoint_seconds=0")
+        outcomes.append((folder / "outputs" / "digits" / "asd" / "0" / "assignments.csv").read_bytes())
     assert outcomes[0] == outcomes[1]
 
 
-def kill_after_a_checkpoint(command, student):
-    process = command.start(*words(student), "trainer.checkpoint_seconds=0")
-    deadline = time.monotonic() + 120
-    while not (found := list((command.folder / "outputs" / "stages").glob("student-*.work/last.ckpt"))):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
-    return torch.load(found[0], weights_only=True)
+def kill_after_a_checkpoint(folder, student):
+    checkpoints = partial((folder / "outputs" / "stages").glob, "student-*.work/last.ckpt")
+    Running(folder, *words(student), "trainer.checkpoint_seconds=0").kill_once(lambda: list(checkpoints()))
+    (checkpoint,) = checkpoints()
+    return torch.load(checkpoint, weights_only=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from here import Here, SmallDisk
-from killed import run
 
 from command_line import SMALL, SMALL_KMEANS
+from killed import run
 
 
 def first_line(thing) -> str:

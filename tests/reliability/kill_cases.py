@@ -3,10 +3,9 @@
 import json
 import random
 
-from killed import leftovers, run
-
 from clusterlab.artifacts import load
 from clusterlab.choices import config_folder
+from killed import leftovers, run
 
 METHODS = sorted(path.stem for path in (config_folder() / "method").glob("*.yaml"))
 OUTPUTS = {

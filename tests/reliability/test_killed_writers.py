@@ -9,11 +9,11 @@ import signal
 
 import numpy as np
 import pytest
-from killed import When, leftovers, run
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from clusterlab.output.model_folder import read_model
+from killed import When, leftovers, run
 
 PHOTOS = 40
 SEEDED = ("assignments.csv", "clusters.png", "history.csv", "model/model.safetensors")

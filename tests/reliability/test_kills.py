@@ -11,9 +11,9 @@ import time
 import pytest
 import torch
 from kill_cases import METHODS, broken, check_end
-from killed import When, run
 
 from command_line import SMALL, Command
+from killed import When, run
 
 
 @pytest.fixture(params=METHODS)

@@ -2,6 +2,7 @@
 
 import pytest
 from kill_cases import METHODS, broken
+
 from killed import When, run
 from memory_group import memory_group
 

@@ -75,24 +75,57 @@ class Ended:
         return int(dict(part.split("=") for part in line.removeprefix(COUNTED).split())[what])
 
 
+class Running:
+    """A process at work."""
+
+    def __init__(self, folder: Path, *words: str, when: When | None = None, group: MemoryGroup | None = None) -> None:
+        """Start `python -m clusterlab WORDS` in `folder`, and wait until it begins with them."""
+        self.log = folder.with_name(f"{folder.name}.log")
+        begun = FORKED.Event()
+        self.process = FORKED.Process(target=_main, args=(folder, words, self.log, when or When(), group, begun))
+        self.process.start()
+        begun.wait(PATIENCE)
+        self.began = time.monotonic()
+
+    def kill_once(self, sign: Callable[[], object]) -> None:
+        """Kill it as soon as `sign()` is true."""
+        while not sign():
+            assert self.process.is_alive(), self.output
+            assert time.monotonic() < self.began + PATIENCE
+            time.sleep(0.001)
+        self.process.kill()
+        self.process.join()
+
+    @property
+    def output(self) -> str:
+        """What it has said so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def end(self) -> Ended:
+        """Wait until it ends."""
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise AssertionError(f"it does not end:\n{self.output}")
+        return Ended(self.process.exitcode, self.output, time.monotonic() - self.began)
+
+
 def run(folder: Path, *words: str, when: When | None = None, group: MemoryGroup | None = None) -> Ended:
     """Run `python -m clusterlab WORDS` in `folder`, and end it there if that is asked for."""
-    log = folder.with_name(f"{folder.name}.log")
-    begun = FORKED.Event()
-    process = FORKED.Process(target=_main, args=(folder, words, log, when or When(), group, begun))
-    process.start()
-    begun.wait(PATIENCE)
-    began = time.monotonic()
+    running = Running(folder, *words, when=when, group=group)
     if when is not None and when.after is not None:
-        process.join(when.after)
-        if process.is_alive():
-            os.kill(process.pid, when.signal)
-    process.join(PATIENCE)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        raise AssertionError(f"it does not end:\n{log.read_text(encoding='utf-8', errors='replace')}")
-    return Ended(process.exitcode, log.read_text(encoding="utf-8", errors="replace"), time.monotonic() - began)
+        running.process.join(when.after)
+        if running.process.is_alive():
+            os.kill(running.process.pid, when.signal)
+    return running.end()
+
+
+def succeed(folder: Path, *words: str) -> str:
+    """Run `python -m clusterlab WORDS` in `folder` to its end, and return what it said."""
+    ended = run(folder, *words)
+    assert ended.code == 0, ended.output
+    return ended.output
 
 
 def leftovers(folder: Path) -> list[str]:
