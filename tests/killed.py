@@ -121,11 +121,11 @@ def run(folder: Path, *words: str, when: When | None = None, group: MemoryGroup 
     return running.end()
 
 
-def succeed(folder: Path, *words: str) -> str:
-    """Run `python -m clusterlab WORDS` in `folder` to its end, and return what it said."""
+def succeed(folder: Path, *words: str, code: int = 0) -> str:
+    """Run `python -m clusterlab WORDS` in `folder` to its end, see that it is `code`, and return what it said."""
     ended = run(folder, *words)
-    assert ended.code == 0, ended.output
-    return ended.output
+    assert ended.code == code, ended.output
+    return ended.output.partition(f"\n{COUNTED}")[0]
 
 
 def leftovers(folder: Path) -> list[str]:

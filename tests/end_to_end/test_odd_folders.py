@@ -12,7 +12,8 @@ from PIL import Image
 from clusterlab.artifacts import load
 from clusterlab.data.store_manifest import MANIFEST, read_manifest
 from clusterlab.output.safe_text import original_text
-from command_line import SMALL, Command
+from command_line import SMALL
+from killed import succeed
 
 WORDS = (
     *(word for word in SMALL["scan"] if not word.startswith("data.limit")),
@@ -80,7 +81,7 @@ def odd(tmp_path_factory):
     """One run on all the oddities; asks for 20 neighbours of 14 images, and for batches of 64."""
     folder = tmp_path_factory.mktemp("odd")
     odd_folder(folder / "photos")
-    Command(folder)(*WORDS, "data.root=photos", "num_clusters=3")
+    succeed(folder, *WORDS, "data.root=photos", "num_clusters=3")
     return folder
 
 
@@ -135,16 +136,16 @@ def test_a_flat_folder_has_no_scores_against_labels(odd):
     assert "No label was used" in (odd / "run" / "report.html").read_text(encoding="utf-8")
 
 
-def test_class_folders_are_scored_and_a_run_among_its_own_images_does_not_see_what_it_wrote(command):
-    class_folders(command.folder)
+def test_class_folders_are_scored_and_a_run_among_its_own_images_does_not_see_what_it_wrote(tmp_path):
+    class_folders(tmp_path)
     words = (*WORDS, "data.root=.", "num_clusters=3")
-    command(*words)
-    before = rows(command.folder / "run")
-    assert {"acc", "nmi", "ari"} <= metrics(command.folder / "run").keys()
+    succeed(tmp_path, *words)
+    before = rows(tmp_path / "run")
+    assert {"acc", "nmi", "ari"} <= metrics(tmp_path / "run").keys()
     assert [row["label"] for row in before] == [row["id"][0] for row in before]
-    assert (command.folder / "run" / "clusters.png").exists()
-    assert "starting" not in command(*words)
-    assert rows(command.folder / "run") == before
+    assert (tmp_path / "run" / "clusters.png").exists()
+    assert "starting" not in succeed(tmp_path, *words)
+    assert rows(tmp_path / "run") == before
 
 
 def nothing(root: Path) -> None:
@@ -174,12 +175,12 @@ def one_good_one_broken(root: Path) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_clustered_ends_in_one_clear_line(
-    command: Command, write: Callable[[Path], None], words: tuple[str, ...], said: list[str]
+    tmp_path: Path, write: Callable[[Path], None], words: tuple[str, ...], said: list[str]
 ):
-    write(command.folder / "photos")
-    lines = command(*WORDS, "data.root=photos", "num_clusters=3", *words, code=2).splitlines()
+    write(tmp_path / "photos")
+    lines = succeed(tmp_path, *WORDS, "data.root=photos", "num_clusters=3", *words, code=2).splitlines()
     mistakes = [line for line in lines if line.startswith("clusterlab: ")]
     assert mistakes == lines[-1:], lines
     assert not any("Traceback" in line for line in lines)
     assert all(part in mistakes[0] for part in said), mistakes[0]
-    assert not (command.folder / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 import clusterlab
 from clusterlab.__main__ import main
 from command_line import SMALL, SMALL_KMEANS, Command
+from killed import succeed
 
 DATA = ("data=folder", "data.root=photos", "data.image_size=16", "data.views.size=16", "backbone=small")
 WORDS = {
@@ -61,7 +62,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
     photos(folder / "photos")
     for method, words in WORDS.items():
-        Command(folder)(*words, *DATA, "num_clusters=4", f"run_dir={method}")
+        succeed(folder, *words, *DATA, "num_clusters=4", f"run_dir={method}")
     return folder
 
 
