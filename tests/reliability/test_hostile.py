@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pickle
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_a_checkpoint_that_holds_code_is_refused(name, tmp_path):
     [
         ("model/model.safetensors", pickle.dumps(Bomb())),
         ("model/config.json", RUN.encode()),
-        ("model/config.json", b'{"format": 1, "backbone": {"_target_": "os.mkdir"}}'),
+        ("model/config.json", b'{"format": 2, "backbone": {"_target_": "os.mkdir"}}'),
         ("model/config.json", b"[" * 100_000),
     ],
 )
@@ -141,6 +142,17 @@ def test_an_image_of_too_many_pixels_names_its_limit_and_leaves_the_others(tmp_p
     tried(3)
 
 
+def test_a_format_that_is_not_among_the_seven_is_not_opened(tmp_path, monkeypatch, tried):
+    """EPS, which Pillow hands to Ghostscript, and six others, named .jpg: unreadable, nothing is started"""
+    monkeypatch.setattr(subprocess, "Popen", None)
+    kinds = ("EPS", "ICO", "ICNS", "PCX", "TGA", "SGI", "DDS")
+    for kind in kinds:
+        Image.new("RGB", (32, 32)).save(tmp_path / "photo.jpg", kind)
+        with pytest.raises(UnreadableImageError, match="not an image in a known format"):
+            decode_file(tmp_path / "photo.jpg", 8)
+    tried(len(kinds))
+
+
 def test_an_image_of_a_shard_that_claims_too_many_bytes_is_left_out(tmp_path):
     """A sparse tar file that claims an image of 2 GiB: unreadable, with the limit"""
     with pytest.raises(UnreadableImageError, match=f"more than {MAX_IMAGE_BYTES}, the limit"):
@@ -167,6 +179,7 @@ def test_arrays_that_unpack_to_too_much_are_refused(monkeypatch, tmp_path):
 def test_names_of_files_do_nothing_to_the_log_or_the_terminal(tmp_path, capfd):
     """Line breaks, escape codes, surrogates and reversed text in a name: one inert line in log and terminal"""
     hostile = "a\n2026 INFO forged\x1b[2J\x1b]0;owned\x07\u202egnp.exe\udcff"
+    (tmp_path / "run").mkdir()
     with logging_to(tmp_path / "run"):
         logging.getLogger("clusterlab.test").warning("left out: %s", hostile)
     for text in ((tmp_path / "run" / "clusterlab.log").read_text(encoding="utf-8"), capfd.readouterr().err):
