@@ -49,6 +49,19 @@ def line_of(values: Mapping[str, Any]) -> str:
     return ""
 
 
+def plain_line_of(values: Mapping[str, Any]) -> str:
+    """What `line_of` returns, of a message that was one line as it stood; the log is written as it is for a person."""
+    try:
+        run(values)
+    except UserError as error:
+        line = str(error)
+    else:
+        return ""
+    assert line
+    assert "\n" not in line
+    return line
+
+
 def look_parts_up_once(monkeypatch) -> None:
     """Which parts there are does not change meanwhile; to look takes most of the time of a parse."""
     for name in ("entry_points", "own_names"):

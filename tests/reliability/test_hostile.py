@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pickle
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -142,6 +143,17 @@ def test_an_image_of_too_many_pixels_names_its_limit_and_leaves_the_others(tmp_p
     Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
     assert decode_file(tmp_path / "good.png", 8).shape == (3, 8, 8)
     tried(3)
+
+
+def test_a_format_that_is_not_among_the_seven_is_not_opened(tmp_path, monkeypatch, tried):
+    """EPS, which Pillow hands to Ghostscript, and six others, named .jpg: unreadable, nothing is started"""
+    monkeypatch.setattr(subprocess, "Popen", None)
+    kinds = ("EPS", "ICO", "ICNS", "PCX", "TGA", "SGI", "DDS")
+    for kind in kinds:
+        Image.new("RGB", (32, 32)).save(tmp_path / "photo.jpg", kind)
+        with pytest.raises(UnreadableImageError, match="not an image in a known format"):
+            decode_file(tmp_path / "photo.jpg", 8)
+    tried(len(kinds))
 
 
 def test_an_image_of_a_shard_that_claims_too_many_bytes_is_left_out(tmp_path):

@@ -14,7 +14,7 @@ def channels_last(images: np.ndarray, where: str) -> UInt8[np.ndarray, "n y x c"
     Raises:
         UserError: the dtype is not uint8, or the shape does not tell which axis is which.
     """
-    shape = "×".join(str(length) for length in images.shape)
+    shape = "×".join(str(length) for length in images.shape) or "one number"
     if images.dtype != np.uint8:
         raise UserError(
             f"{where}: the images are {images.dtype}, not uint8: bring their values to 0..255 (times 255, if "

@@ -233,6 +233,10 @@ def num_instances(settings: AsdSettings, *, clusters: int, images: int) -> int:
     Raises:
         UserError: there are not so many images, or fewer of them than clusters.
     """
+    if clusters > images:  # where num_clusters=auto, `clusters` is a number that nobody typed
+        raise UserError(
+            f"{images} images are too few to tell {clusters} clusters apart: use num_clusters=N, or more images"
+        )
     wanted = settings.num_instances
     if wanted is None:
         fewest = fewest_that_cover(clusters, images, probability=settings.coverage)

@@ -1,9 +1,8 @@
-"""A report as a test reads it: rendered, taken apart, and without anything that could do harm."""
+"""A report as a test reads it: rendered, and its data taken out."""
 
 import json
 import re
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from typing import Any
 
 from clusterlab.evaluation.labels import true_labels
@@ -14,50 +13,11 @@ from clusterlab.output.summary import summarise
 from clusterlab.output.table import tabulate
 
 
-class Page(HTMLParser):
-    """The elements of a page, and its text: not that of scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.elements and self.cdata_elem is None:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 def page_of(run: FinishedRun, names: Mapping[int, str] | None = None) -> str:
     choice, labels = choose(run.assignments.probs), true_labels(run.images)
     prototypes = find_prototypes(run.assignments.embeddings, choice, run.num_clusters)
     table = tabulate(run.images, run.assignments, choice, prototypes, labels, names or {})
     return render(run, table, prototypes, labels, summarise(run, table, labels), names or {})
-
-
-def assert_inert(html: str) -> None:
-    """Nothing that is fetched, and no script but the page's own."""
-    without = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
-    assert "http://" not in without
-    assert "https://" not in without
-    assert not re.search(r"url\(|@import", without)
-    elements = Page(html).elements
-    assert [attributes for tag, attributes in elements if tag == "script"] == [
-        {"type": "application/json", "id": "data"},
-        {},
-    ]
-    for tag, attributes in elements:
-        assert tag not in {"iframe", "object", "embed", "link", "base", "form"}
-        for name, value in attributes.items():
-            assert not name.startswith("on")
-            if name in {"src", "href", "srcset", "poster", "action", "xlink:href"}:
-                assert (value or "").startswith(("data:image/webp;base64,", "#"))
 
 
 def data_of(html: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from clusterlab.evaluation.labels import true_labels
 from clusterlab.output.prototypes import choose, find_prototypes
 from clusterlab.output.summary import summarise
 from clusterlab.output.table import tabulate
-from pages import Page, assert_inert, data_of, page_of
+from inert import Page, assert_inert
+from pages import data_of, page_of
 
 
 def test_the_page_needs_nothing_else(make_run):

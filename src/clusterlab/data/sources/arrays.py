@@ -7,6 +7,7 @@
 An .npy file is read image by image as it is decoded; an .npz file is compressed and comes into memory whole.
 """
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,14 @@ from clusterlab.data.originals import Originals, split_sizes, stamp_of
 from clusterlab.data.sources.base import Source, SourceSettings
 from clusterlab.errors import UserError
 
+ZIP = b"PK"
 LABELS = ("labels", "y_train", "y_test")
+BROKEN = (
+    OSError, ValueError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile,
+    tokenize.TokenError,  # a damaged header
+    RuntimeError,  # an encrypted file, or one packed in a way that Python does not know
+)  # fmt: skip
+"""What reading a file of arrays raises where it is none, or a damaged one."""
 UNKNOWN = -1
 GIB = 2**30
 
@@ -61,6 +69,9 @@ class Arrays(Source):
                 f"data.root={path} is a folder: data=arrays reads one .npy or .npz file; "
                 "for a folder of image files use data=folder"
             )
+        # Before it is read: a file that changes meanwhile is another one to the next run.
+        # The whole path: arrays of one shape have one size, and the time of change alone may agree.
+        stamp = stamp_of(path.stat(), str(path))
         content = _read(path, with_labels=self.settings.labels == "auto", limit=self.settings.memory_limit)
         images = channels_last(content.images, str(path))
         _, y, x, c = images.shape
@@ -70,8 +81,7 @@ class Arrays(Source):
             ids=tuple(str(i) for i in range(len(images))),
             splits=content.splits,
             split_rule="it needs x_test or splits in an .npz file",
-            # The whole path: arrays of one shape have one size, and the time of change alone may agree.
-            stamps=(stamp_of(path.stat(), str(path)),) * len(images),
+            stamps=(stamp,) * len(images),
             shape=(c, size, size),
             read=lambda i: square_array(np.asarray(images[i]), size),
             labels=None if content.labels is None else from_numbers(content.labels),
@@ -82,14 +92,17 @@ class Arrays(Source):
 def _read(path: Path, *, with_labels: bool, limit: float) -> _Content:
     known = ("images", "splits", "x_train", "x_test") + (LABELS if with_labels else ())
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(loaded, NpzFile):
-            return _Content(loaded, None, split_sizes(train=_count(loaded)))
-        with loaded:
-            names = loaded.files
-            _see_room(loaded, known, path, limit)
-            arrays = {name: loaded[name] for name in names if name in known}
-    except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            if file.read(2) != ZIP:
+                images = np.load(path, mmap_mode="r", allow_pickle=False)
+                return _Content(images, None, split_sizes(train=_count(images)))
+            file.seek(0)
+            # A damaged archive that numpy opens by its name it leaves open.
+            with np.load(file, allow_pickle=False) as loaded:
+                names = loaded.files
+                _see_room(loaded, known, path, limit)
+                arrays = {name: _array(loaded, name) for name in names if name in known}
+    except BROKEN as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be read as an .npy or .npz file ({reason}): save it with numpy.save or "
@@ -100,9 +113,16 @@ def _read(path: Path, *, with_labels: bool, limit: float) -> _Content:
     if "x_train" in arrays:
         return _two_sets(arrays, path)
     raise UserError(
-        f"{path} has the arrays {', '.join(names) or '(none)'}: data=arrays looks for images "
+        f"{path} has the arrays {' '.join(', '.join(names).split()) or '(none)'}: data=arrays looks for images "
         "(and labels, splits) or x_train (and x_test, y_train, y_test)"
     )
+
+
+def _array(loaded: NpzFile, name: str) -> np.ndarray:
+    content = loaded[name]
+    if not isinstance(content, np.ndarray):  # bytes, where numpy does not find the header of an array
+        raise ValueError(f"{name} in it is no array")
+    return content
 
 
 def _see_room(loaded: NpzFile, known: Sequence[str], path: Path, limit: float) -> None:
@@ -126,8 +146,8 @@ def _one_set(arrays: Mapping[str, np.ndarray], path: Path) -> _Content:
 
 
 def _two_sets(arrays: Mapping[str, np.ndarray], path: Path) -> _Content:
-    train = arrays["x_train"]
-    test = arrays.get("x_test", train[:0])
+    train = np.atleast_1d(arrays["x_train"])
+    test = np.atleast_1d(arrays.get("x_test", train[:0]))
     if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
         raise UserError(f"{path}: x_train and x_test differ in shape or dtype: save them alike")
     counts = {"y_train": len(train), "y_test": len(test)}
@@ -149,16 +169,19 @@ def _count(images: np.ndarray) -> int:
 def _labels(values: np.ndarray, name: str, count: int, path: Path) -> Integer[np.ndarray, " n"]:
     if values.shape == (count, 1):  # as Keras has them
         values = values[:, 0]
-    if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
+    if values.shape != (count,) or values.dtype.kind not in "iu":
         raise UserError(
             f"{path}: {name} is {values.dtype} of shape {values.shape}: it must be {count} whole numbers, "
             "one per image, or leave labels aside with data.labels=none"
         )
+    if (values > np.iinfo(np.int64).max).any():
+        raise UserError(f"{path}: {name} go up to {values.max()}: number the classes 0, 1, …, or set data.labels=none")
     return values.astype(np.int64)
 
 
 def _splits(values: np.ndarray, count: int, path: Path) -> tuple[Split, ...]:
-    names = tuple(values.astype(str).tolist())
+    text = np.char.decode(values, "latin1") if values.dtype.kind == "S" else values.astype(str)
+    names = tuple(text.tolist())
     if values.shape != (count,) or not set(names) <= {"train", "test"}:
         raise UserError(
             f"{path}: splits of shape {values.shape} must be {count} times 'train' or 'test', one per image"
