@@ -108,7 +108,7 @@ def test_the_rows_of_a_machine_are_shown_and_one_that_misses_its_aim_is_named(wr
     }  # fmt: skip
     machine = {"processor": "a processor", "threads": 2}
     about = {"command": "make benchmark", "machine": machine, "seconds": 600}
-    done, docs = written(some_machine=about | {"rows": rows, "growth": {"stages": [stage]}})
+    done, docs = written(a_machine=about | {"rows": rows, "growth": {"stages": [stage]}})
     assert done.returncode == 0, done.stderr
     page = (docs / "results.md").read_text(encoding="utf-8")
     assert "| a training step | batch 128 | Pillow | 100 images/s | 270 images/s | 2.7 (2.5 to 2.9) |" in page
