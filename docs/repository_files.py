@@ -15,7 +15,8 @@ from mkdocs.structure.pages import Page
 
 log = logging.getLogger(f"mkdocs.hooks.{__name__}")
 
-OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
+           "SECURITY.md": "security.md"}  # fmt: skip
 """File of the repository → page of the site."""
 ATTACHED = "repository"
 """Folder of the site with the files that are no pages."""

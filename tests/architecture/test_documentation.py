@@ -117,7 +117,7 @@ def test_links_of_the_readme_and_to_files_of_the_repository_become_those_of_the_
 def test_a_link_that_leads_nowhere_fails_the_build_and_is_named(tmp_path):
     for name in ("docs", "benchmarks", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     wrong = {
         "README.md": ("quick-start.md", "benchmarks", "docs/scale.md#anchor-1"),
