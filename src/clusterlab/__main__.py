@@ -4,7 +4,7 @@ import os
 import sys
 
 from clusterlab import __version__, commands, stopping
-from clusterlab.errors import TOLD
+from clusterlab.errors import launched, tell
 
 
 def main() -> None:
@@ -14,7 +14,8 @@ def main() -> None:
         with stopping.obeyed():
             _answer(sys.argv[1:])
     except stopping.Stopped as stop:
-        print(f"{TOLD}{stopping.how_to_go_on()}", file=sys.stderr)
+        if not launched():
+            tell(stopping.how_to_go_on())
         sys.exit(stop.code)
 
 

@@ -32,7 +32,7 @@ from yaml import YAMLError
 
 from clusterlab import stopping, sweep
 from clusterlab.choices import config_folder
-from clusterlab.errors import MISTAKE, TOLD, UserError
+from clusterlab.errors import MISTAKE, UserError, tell
 from clusterlab.explain import explain
 from clusterlab.inert_configs import see_inert
 from clusterlab.other_packages import check_configs, config_folders
@@ -153,8 +153,9 @@ def run_words() -> None:
             _run_sweep(arguments)
         else:
             _task()
-    except stopping.Stopped as stop:
-        _end(stopping.how_to_go_on(), stop.code)
+    except stopping.Stopped:
+        sweep.say_why(stopping.how_to_go_on())
+        raise
     except Exception as error:
         if isinstance(error, UserError) and not STARTED:
             _end(str(error), MISTAKE)
@@ -215,5 +216,5 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
 def _end(message: str, code: int) -> None:
     line = one_line(" ".join(message.split()))
     sweep.say_why(line)
-    print(f"{TOLD}{line}", file=sys.stderr)
+    tell(line)
     sys.exit(code)

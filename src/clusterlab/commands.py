@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from clusterlab import stopping
-from clusterlab.errors import MISTAKE, TOLD, UserError
+from clusterlab.errors import MISTAKE, UserError, tell
 from clusterlab.output.safe_text import one_line
 
 MODULES = {
@@ -30,8 +30,8 @@ def run(name: str, words: Sequence[str]) -> None:
         with stopping.not_swallowed():
             importlib.import_module(MODULES[name]).main(list(words))
     except UserError as error:
-        print(f"{TOLD}{one_line(' '.join(str(error).split()))}", file=sys.stderr)
+        tell(one_line(" ".join(str(error).split())))
         sys.exit(MISTAKE)
     except stopping.Stopped as stop:
-        print(f"{TOLD}{stopping.how_to_go_on(kept=False)}", file=sys.stderr)
+        tell(stopping.how_to_go_on(kept=False))
         sys.exit(stop.code)

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal as signals
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
@@ -27,15 +26,16 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from clusterlab import ranks, stopping
-from clusterlab.errors import MISTAKE, TOLD, UserError
+from clusterlab.durable import refusals_told
+from clusterlab.errors import LAUNCHED, MISTAKE, UserError, launched, line_of
 from clusterlab.trainer import TrainerSettings
 
 PATIENCE = timedelta(days=1)
 """How long a process waits for the others, of which one may compute alone for hours. A process that has died ends the
 run at once: the launcher sees to that."""
 BACKENDS = "cpu:gloo,cuda:nccl"
-LAUNCHED = "CLUSTERLAB_LAUNCHED"
-"""Environment variable of processes that this module has started."""
+ASKED = {-signals.SIGTERM: signals.SIGTERM} | {128 + number: number for number in stopping.SIGNALS}
+"""Exit codes of processes that were asked to end, and by which signal."""
 PARENT_DIED = 1
 """prctl's PR_SET_PDEATHSIG."""
 
@@ -59,9 +59,6 @@ def join(settings: TrainerSettings) -> None:
     if found is None or found.world_size() == 1 or distributed.is_initialized():
         return
     _die_with_launcher()
-    if threading.current_thread() is threading.main_thread():
-        # Whoever waits for the others would not come to obey it, and nothing can be saved without them.
-        signals.signal(signals.SIGTERM, signals.SIG_DFL)
     if settings.accelerator == "gpu":
         if found.local_rank() >= torch.cuda.device_count():
             raise UserError(
@@ -127,11 +124,6 @@ def missing(settings: TrainerSettings) -> int:
     return 0 if environment() is not None or settings.devices == 1 else int(settings.devices)
 
 
-def launched() -> bool:
-    """Return whether another process of this command has started this one."""
-    return LAUNCHED in os.environ
-
-
 def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
     """Run this command in `count` processes; one that ends with an error ends them all.
 
@@ -139,15 +131,18 @@ def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
 
     Raises:
         ProcessError: one of them failed.
+        Stopped: somebody wanted the command to end, or one of them.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # What it has to say stands in the error below.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # What they have to say stands in the error below. Some have a level of their own.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    os.environ[LAUNCHED] = "1"
+    os.environ[LAUNCHED] = str(log_dir.resolve())
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -161,54 +156,64 @@ def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
         logs_specs=DefaultLogsSpecs(log_dir=str(log_dir), redirects=dict.fromkeys(range(1, count), Std.ALL)),
     )
     shutil.rmtree(log_dir, ignore_errors=True)
+    with refusals_told(log_dir, "run_dir"):
+        log_dir.mkdir(parents=True)
     try:
         elastic_launch(config, sys.executable)("-m", "clusterlab", *words)
         shutil.rmtree(log_dir)
     except ChildFailedError as error:
-        raise ProcessError(*_cause(error.failures), count=count, log_dir=log_dir) from error
+        lines = {rank: said for rank in range(count) if (said := _said(log_dir, rank)) is not None}
+        rank = _cause(error.failures, lines)
+        failure = error.failures[rank]
+        if failure.exitcode in ASKED and rank not in lines:
+            raise stopping.Stopped(ASKED[failure.exitcode]) from error
+        raise ProcessError(rank, failure, count=count, log_dir=log_dir, said=lines.get(rank)) from error
     except SignalException as error:
         raise stopping.Stopped(error.sigval) from error
+    finally:
+        del os.environ[LAUNCHED]  # the last line is this process's
 
 
-def _cause(failures: Mapping[int, Any]) -> tuple[int, Any]:
-    """Return the rank that failed first, and how.
+def _cause(failures: Mapping[int, Any], lines: Mapping[int, str]) -> int:
+    """Return the rank that failed first; `lines` are the mistakes that the ranks have noticed.
 
-    A process that is killed takes the others with it: they complain that it is gone, or get a SIGTERM. A mistake is
-    noticed by all of them at about the same time, and told on the terminal by the first one.
+    A process that is killed takes the others with it: they complain that it is gone, or get a SIGTERM. So does one that
+    has noticed a mistake before the others came to it. Where all were asked to end, one counts that says by what.
     """
 
     def late(rank: int) -> tuple[bool, bool, bool, int, int]:
         code = failures[rank].exitcode
-        told = rank == 0 and code == MISTAKE
-        return code == -signals.SIGTERM, code >= 0, not told, failures[rank].timestamp, rank
+        asked = code in ASKED and rank not in lines
+        return asked, code < 0 if asked else code >= 0, rank not in lines, failures[rank].timestamp, rank
 
-    rank = min(failures, key=late)
-    return rank, failures[rank]
+    return min(failures, key=late)
+
+
+def _said(log_dir: Path, rank: int) -> str | None:
+    """Return the line with which a process has told of a mistake, if it has."""
+    try:
+        return line_of(log_dir, rank).read_text(encoding="utf-8") or None
+    except OSError:
+        return None
 
 
 class ProcessError(Exception):
     """One of several processes failed; `code` is what the command ends with."""
 
-    def __init__(self, rank: int, failure: Any, *, count: int, log_dir: Path) -> None:
-        self.code = failure.exitcode if failure.exitcode > 0 else 1
-        self.told = rank == 0 and failure.exitcode > 0
-        """Whether its message is on the terminal."""
-        if failure.exitcode == MISTAKE and (said := _said(log_dir, rank)):
+    def __init__(self, rank: int, failure: Any, *, count: int, log_dir: Path, said: str | None) -> None:
+        self.told = rank == 0 and failure.exitcode > 0 and said is None
+        """Whether its traceback is on the terminal."""
+        if said is not None:
+            self.code = MISTAKE
             super().__init__(said)
             return
+        self.code = failure.exitcode if failure.exitcode > 0 else 1
         how = f"signal {failure.signal_name()}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
         where = f"; what it said is below {log_dir}" if rank else ""
         super().__init__(
             f"process {rank + 1} of {count} ended with {how}, and the others with it{where}; "
             "the same command goes on where it stopped"
         )
-
-
-def _said(log_dir: Path, rank: int) -> str | None:
-    """Return the line with which a process that is not the first has told of a mistake, if it has."""
-    lines = [line for path in log_dir.rglob(f"{rank}/stderr.log") for line in path.read_text("utf-8").splitlines()]
-    told = (line.removeprefix(TOLD) for line in reversed(lines) if line.startswith(TOLD))
-    return next(told, None)
 
 
 def _die_with_launcher() -> None:

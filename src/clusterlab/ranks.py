@@ -59,6 +59,15 @@ def agreed(value: bool) -> bool:
     return decided[0]
 
 
+def largest(value: int) -> int:
+    """Return the largest `value` of all ranks, on every rank."""
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return int(found)
+
+
 def wait_for_all() -> None:
     """Return once every process has come here."""
     if world_size() > 1:

@@ -23,7 +23,7 @@ from clusterlab.artifacts import (
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.durable import refusals_told
-from clusterlab.errors import UserError
+from clusterlab.errors import UserError, launched
 from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboard import About
 from clusterlab.output.dashboards import open_dashboard
@@ -31,7 +31,7 @@ from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.stage_scalars import stage_scalars
 from clusterlab.output.write import write_outputs
 from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
-from clusterlab.processes import join, launch, launched, missing
+from clusterlab.processes import join, launch, missing
 from clusterlab.run_folder import logging_to, only_run_in, quiet
 
 log = logging.getLogger(__name__)

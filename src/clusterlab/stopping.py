@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -56,8 +56,16 @@ def obeyed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def hear_again() -> None:
+    """Have the signals obeyed as `obeyed` has it, after somebody has put handlers of their own in its place."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _heard)
+
+
 def _heard(number: int, _: FrameType | None) -> None:
-    again = number == signal.SIGINT and _wish.signal is not None
+    again = _wish.signal is not None and (number == signal.SIGINT or number != _wish.signal)
     _wish.signal = number if _wish.signal is None else _wish.signal
     if again or not _wish.waits:
         raise Stopped(_wish.signal)
@@ -66,7 +74,10 @@ def _heard(number: int, _: FrameType | None) -> None:
 
 @contextmanager
 def when_saved() -> Iterator[None]:
-    """Have the first signal wait until somebody sees to it by `wanted`; a Ctrl-C after it ends the command at once."""
+    """Have the first signal wait until somebody sees to it by `wanted`.
+
+    A Ctrl-C after it, or another signal, ends the command at once.
+    """
     see_to_it()
     _wish.waits = True
     try:
@@ -75,8 +86,13 @@ def when_saved() -> Iterator[None]:
         _wish.waits = False
 
 
-def wanted() -> bool:
-    """Whether the command is to end."""
+def wanted(agreed: Callable[[int], int] = int) -> bool:
+    """Whether the command is to end.
+
+    `agreed` gives the largest of a number over the processes that train together. They have to ask at the same moment,
+    and all of them are to end if one has been told so.
+    """
+    _wish.signal = agreed(_wish.signal or 0) or None
     return _wish.signal is not None
 
 

@@ -3,8 +3,6 @@
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +10,6 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -23,7 +20,12 @@ from clusterlab.data.views import Family, View
 from clusterlab.finite import NotFiniteError, not_finite
 from clusterlab.history import History, epochs_of
 from clusterlab.models.backbones.base import Backbone
-from clusterlab.models.norm import average_running_statistics, normalise_over_ranks
+from clusterlab.models.norm import (
+    average_running_statistics,
+    go_on_with,
+    normalise_over_ranks,
+    running_statistics_of_all,
+)
 from clusterlab.models.optim import Groups, OptimiserSettings, make_optimiser, make_schedule
 from clusterlab.observations import Observations
 from clusterlab.processes import trainer_arguments
@@ -116,7 +118,7 @@ class TrainedStage(Stage, LightningModule):
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # Lightning 2.6 asks torch's pytrees in a way that newer torch replaces.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            with self._stopped_when_saved():
+            with stopping.when_saved():
                 trainer.fit(self, data, ckpt_path=checkpoint.path if goes_on else None, weights_only=True)
         self.to(trainer_settings.device)
         if ranks.rank() == 0:
@@ -143,24 +145,10 @@ class TrainedStage(Stage, LightningModule):
 
         After the last step of an epoch that is left to the keeper, which saves when the epoch is written down.
         """
-        if self.may_stop and stopping.wanted() and not self.trainer.is_last_batch:
+        if not self.trainer.is_last_batch and stopping.wanted(ranks.largest):
             self.observations.watch.check()  # what has diverged is not saved
             self.trainer.save_checkpoint(self.work.folder / CHECKPOINT)
             stopping.see_to_it()
-
-    @property
-    def may_stop(self) -> bool:
-        """Whether a stage can be saved whenever somebody asks: several processes would have to agree on the step."""
-        return ranks.world_size() == 1
-
-    @contextmanager
-    def _stopped_when_saved(self) -> Iterator[None]:
-        try:
-            with stopping.when_saved() if self.may_stop else nullcontext():
-                yield
-        except SIGTERMException:  # Lightning's own, which has heard of the signal, too
-            stopping.see_to_it()
-            raise
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Lightning's hook: the optimiser and its schedule."""
@@ -224,9 +212,14 @@ class Keeper(Checkpoint):
         self.progress = EpochProgress(work.title, epochs)
         self.clock = Stopwatch()
         self.epoch_start = 0.0
+        self.statistics: Tensor | None = None
+        """Of batch norms that see the batch of their own process alone, in the middle of an epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the progress, from the epoch that training goes on with, and tell of those before."""
+        stopping.hear_again()  # Lightning's own way with SIGTERM waits for processes that may wait for this one
+        if self.statistics is not None:  # now that the processes have been made alike
+            go_on_with(self.statistics.to(pl_module.device), pl_module)
         self.epoch_start = time.monotonic()  # an epoch in the middle of which a run goes on is not told to start
         if ranks.rank() == 0:
             for epoch, step, scalars in epochs_of(self.history.rows):
@@ -267,7 +260,7 @@ class Keeper(Checkpoint):
             self.progress.step(scalars)
         if not pl_module.norms_over_ranks:
             average_running_statistics(pl_module)
-        stops = pl_module.may_stop and stopping.wanted()
+        stops = stopping.wanted(ranks.largest)
         if ranks.agreed(self.clock.passed(self.work.trainer.checkpoint_seconds) or stops):
             trainer.save_checkpoint(self.work.folder / CHECKPOINT)
         if stops:
@@ -278,14 +271,17 @@ class Keeper(Checkpoint):
         self.progress.close()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what was observed of an epoch that is not over."""
+        """Keep what was observed of an epoch that is not over, and what differs between the processes."""
         assert isinstance(pl_module, TrainedStage)
         checkpoint["observed"] = pl_module.observations.state()
+        if not pl_module.norms_over_ranks:
+            checkpoint["statistics"] = running_statistics_of_all(pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with it."""
         assert isinstance(pl_module, TrainedStage)
         pl_module.observations.restore(checkpoint["observed"], pl_module.device)
+        self.statistics = checkpoint.get("statistics")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history so far, for the checkpoint."""

@@ -1,6 +1,7 @@
 """Batch norm in a distributed run: statistics of the batch of all processes, as if one process had it."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
@@ -30,9 +31,27 @@ def average_running_statistics(network: nn.Module) -> None:
 
     They differ only where batch norms see the batch of their own process alone.
     """
+    ranks.average(_running_statistics(network))
+
+
+def running_statistics_of_all(network: nn.Module) -> Float[Tensor, "ranks s"]:
+    """Return every process's running means and variances, one row for each process."""
+    own = [value.flatten() for value in _running_statistics(network)]
+    return ranks.gather(torch.cat(own)[None], ranks.world_size())
+
+
+def go_on_with(statistics: Float[Tensor, "ranks s"], network: nn.Module) -> None:
+    """Give each process its row of `running_statistics_of_all`, or the mean where there were more or fewer of them."""
+    alike = len(statistics) == ranks.world_size()
+    row = statistics[ranks.rank()] if alike else statistics.mean(dim=0)
+    own = _running_statistics(network)
+    for value, kept in zip(own, torch.split(row, [value.numel() for value in own]), strict=True):
+        value.copy_(kept.view_as(value))
+
+
+def _running_statistics(network: nn.Module) -> list[Tensor]:
     norms = [module for module in network.modules() if isinstance(module, _NormBase)]
-    statistics = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
-    ranks.average(statistics)
+    return [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
 
 
 class BatchNormOverRanks(_BatchNorm):

@@ -3,24 +3,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_moco import moco
 from torch import nn
 from torch.nn import functional as F
 
 from clusterlab.data.datamodule import Pixels
 from clusterlab.errors import UserError
-from clusterlab.features.moco import MoCo, MoCoSettings, in_groups, moco_logits, moco_loss, queue_size
+from clusterlab.features.moco import in_groups, moco_logits, moco_loss, queue_size
 from clusterlab.models.ema import Ema
-from clusterlab.models.optim import OptimiserSettings, cosine_factor
-
-OPTIMISER = OptimiserSettings(name="sgd", lr=0.1, weight_decay=0, momentum=0, schedule="cosine", final_lr_ratio=0)
-
-
-def moco(work, **changes):
-    values = {
-        "max_epochs": 2, "batch_size": 8, "temperature": 0.2, "momentum": 0.9, "queue_size": 16, "projection_dim": 4,
-        "batch_norm_groups": 2, "blur_probability": 0.0, "blur_sigma": (0.1, 1.0), "optimiser": OPTIMISER,
-    }  # fmt: skip
-    return MoCo(settings=MoCoSettings(name="moco", **(values | changes)), work=work)
+from clusterlab.models.optim import cosine_factor
 
 
 def unit(*shape, seed=0):
