@@ -37,6 +37,8 @@ def average_running_statistics(network: nn.Module) -> None:
 def running_statistics_of_all(network: nn.Module) -> Float[Tensor, "ranks s"]:
     """Return every process's running means and variances, one row for each process."""
     own = [value.flatten() for value in _running_statistics(network)]
+    if not own:  # layer norm has none
+        return torch.empty(ranks.world_size(), 0)
     return ranks.gather(torch.cat(own)[None], ranks.world_size())
 
 
