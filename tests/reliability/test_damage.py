@@ -1,6 +1,7 @@
 """Damage on the disk: what is not what was written is made again or refused, never used."""
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from clusterlab.checksums import SUMS
 from clusterlab.choices import config_folder
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.datamodule import Pixels
+from clusterlab.data.store import NUM_SAMPLED
 from clusterlab.data.store_build import PartialStore
 from clusterlab.errors import UserError
 from clusterlab.run import load_images
@@ -146,18 +148,20 @@ def test_no_damaged_image_of_a_set_that_stays_on_the_disk_is_read(tmp_path, trie
     """A flipped bit of a decoded image in a set too large to be checked on opening"""
     config = composed(tmp_path, "data.memory_limit=1e-9")
     whole = load_images(config)
-    path, before = Path(whole.pixels.filename), np.array(whole.pixels)
+    path, before = whole.pixels.path, whole.pixels[:]
     content = path.read_bytes()
+    start = len(content) - before.nbytes
     draw = random.Random(0)
     for _ in range(20):
-        place = draw.randrange(whole.pixels.offset, len(content))
-        image = (place - whole.pixels.offset) // before[0].nbytes
+        place = draw.randrange(start, len(content))
+        image = (place - start) // before[0].nbytes
         # While the run is at work: on opening, some are looked at.
-        pixels = Pixels(whole, torch.device("cpu"))
+        opened = load_images(config)
+        pixels = Pixels(opened, torch.device("cpu"))
         with path.open("r+b") as file:
             file.seek(place)
             file.write(bytes([content[place] ^ 1 << draw.randrange(8)]))
-        others = [number for number in range(len(whole)) if number != image]
+        others = [number for number in range(len(opened)) if number != image]
         assert np.array_equal(pixels.take(torch.tensor(others)).numpy(), before[others])
         for index in ([image], [0, image, 1]):
             with pytest.raises(UserError, match=f"{path} is damaged: image {image} .* remove {path.parent}"):
@@ -167,6 +171,26 @@ def test_no_damaged_image_of_a_set_that_stays_on_the_disk_is_read(tmp_path, trie
             pixels.take(torch.tensor([image]))
         path.write_bytes(content)
     tried(20)
+
+
+@pytest.mark.parametrize("made_again", ["baseline", "outputs"])
+def test_no_damaged_image_of_such_a_set_is_used_by_what_does_not_train(digits_run, copied, made_again):
+    """Flipped bits of decoded images that k-means on pixels or the report alone would still read: the file is named"""
+    (path,) = (copied.folder / STAGES / IMAGES).glob("*/images.npy")
+    whole = np.load(path)
+    looked_at_on_opening = np.linspace(0, len(whole) - 1, NUM_SAMPLED).astype(int)
+    damaged = whole ^ np.uint8(1)
+    damaged[looked_at_on_opening] = whole[looked_at_on_opening]
+    np.save(path, damaged)
+    for stage in (copied.folder / STAGES).glob("baseline-*" if made_again == "baseline" else "none"):
+        stage.unlink() if stage.is_file() else shutil.rmtree(stage)
+    line = copied.refusal(*SMALL["scan"], "data.memory_limit=1e-9")
+    (image,) = re.findall(r"images\.npy is damaged: image (\d+) is not what was written; remove", line)
+    assert not np.array_equal(damaged[int(image)], whole[int(image)])
+    assert (copied.folder / RUN / "metrics.json").exists() == (made_again == "baseline")
+    shutil.rmtree(path.parent)
+    copied.run("data.memory_limit=1e-9")
+    assert copied.outcome() == digits_run.outcome()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-import numpy as np
 import torch
+from on_disk import on_disk
 from small_asd import instances
 
 from clusterlab.artifacts import Embeddings
@@ -30,11 +30,11 @@ def test_pixels_are_clustered_from_the_images_themselves(work):
     assert torch.equal(found, baseline(work, torch.ones(60, 2)).pixels)
 
 
-def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_a_map(work, tmp_path, monkeypatch):
-    np.save(tmp_path / "images.npy", work.images.pixels)
-    mapped = replace(work.images, pixels=np.load(tmp_path / "images.npy", mmap_mode="r"))
+def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_the_disk(work, tmp_path, monkeypatch):
+    stored = replace(work.images, pixels=on_disk(work.images.pixels, tmp_path / "images.npy"))
     width = work.images.pixels[0].size
     monkeypatch.setattr("clusterlab.computed.baseline.BLOCK", 7 * width)
+    monkeypatch.setattr("clusterlab.computed.baseline.PART", 3 * width)
     seen = []
 
     def watched(values, **arguments):
@@ -43,7 +43,7 @@ def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_a_ma
 
     monkeypatch.setattr("clusterlab.computed.baseline.kmeans_centres", watched)
     embeddings = Embeddings(values=torch.eye(10)[torch.arange(60) % 10])
-    found = baseline_of(replace(work, images=mapped), embeddings, fit_limit=(4 * width * 20 + 1) / GIB)
+    found = baseline_of(replace(work, images=stored), embeddings, fit_limit=(4 * width * 20 + 1) / GIB)
     assert seen == [40, 20]  # as many embeddings as there are to train on, and twenty images' pixels
     assert found.pixels.shape == (60,)
     assert len(found.pixels[:40].unique()) == 10
