@@ -61,6 +61,7 @@ class ComputeBaseline(Stage):
             clusters=work.num_clusters,
             restarts=self.settings.restarts,
             purpose=purpose,
+            in_place=True,  # nobody else has them
         )
         blocks = torch.split(torch.arange(len(work.images)), max(1, BLOCK // width))
         return torch.cat([nearest_centre(_floats(take, block, width), centres) for block in blocks])

@@ -1,11 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import torch
 from on_disk import on_disk
+from peak_memory import MEGABYTE, needs_the_peak, peak_growth
 from small_asd import instances
 
 from clusterlab.artifacts import Embeddings
 from clusterlab.computed.baseline import BaselineSettings, ComputeBaseline
+from clusterlab.data.images import ImageSet
 from clusterlab.kmeans import GIB, fitted_part, kmeans_centres
 
 
@@ -68,3 +71,21 @@ def test_features_of_an_instance_classifier_are_clustered_like_those_of_a_featur
     assert found.features.equal(baseline(work, values).features)
     assert len(found.features.unique()) == 10
     assert found.pixels.equal(baseline(work, values).pixels)
+
+
+@needs_the_peak
+def test_k_means_on_pixels_takes_the_memory_of_their_floats_twice(work):
+    count, side = 20_000, 36
+    distinct = np.random.default_rng(0).integers(0, 256, (50, 1, side, side), dtype=np.uint8)
+    images = ImageSet(
+        pixels=np.resize(distinct, (count, 1, side, side)),
+        ids=("",) * count,
+        splits=("train",) * count,
+        protocol="all",
+        fingerprint="many",
+    )
+    floats = 4 * images.pixels.nbytes / MEGABYTE
+    baseline(work, torch.ones(60, 2))  # what is loaded once
+    grown = peak_growth(lambda: baseline(replace(work, images=images), torch.ones(count, 2)))
+    # Once, and once more in scikit-learn, which looks how far the values spread.
+    assert floats < grown < 2.5 * floats
