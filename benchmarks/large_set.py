@@ -111,9 +111,11 @@ class Way:
         self.stage = stage
         self.pixels = Pixels(images, torch.device("cpu"))
         self.ahead = ahead
-        self.file = str(images.pixels.filename) if dropped else None
-        # As a plain loader takes them.
-        self.plain = (lambda index: torch.from_numpy(images.pixels[index.numpy()])) if mapped else self.pixels.take
+        self.file = str(images.pixels.path) if dropped else None
+        self.plain = self.pixels.take
+        if mapped:  # as a plain loader takes them
+            pixels = np.load(images.pixels.path, mmap_mode="r")
+            self.plain = lambda index: torch.from_numpy(pixels[index.numpy()])
         self.pixels.take = self.take
         self.steps: list[float] = []
         self.waits: list[float] = []

@@ -15,10 +15,21 @@ GIB = 2**30
 
 
 def kmeans_centres(
-    values: Float[Tensor, "n d"], *, clusters: int, restarts: int, purpose: tuple[int | str, ...]
+    values: Float[Tensor, "n d"],
+    *,
+    clusters: int,
+    restarts: int,
+    purpose: tuple[int | str, ...],
+    in_place: bool = False,
 ) -> Float[Tensor, "k d"]:
-    """Return the centres of the best of `restarts` runs by inertia; no more centres than rows."""
-    model = KMeans(min(clusters, len(values)), n_init=restarts, random_state=seed_for(*purpose) % 2**32)
+    """Return the centres of the best of `restarts` runs by inertia; no more centres than rows.
+
+    The mean is taken off a copy of `values` or, `in_place`, off themselves: with half the memory the same centres, but
+    the values, to which it is added again, are then others by rounding.
+    """
+    model = KMeans(
+        min(clusters, len(values)), n_init=restarts, random_state=seed_for(*purpose) % 2**32, copy_x=not in_place
+    )
     with warnings.catch_warnings():
         # Fewer distinct rows than clusters: some centres coincide, and the report names the empty clusters.
         warnings.simplefilter("ignore", ConvergenceWarning)

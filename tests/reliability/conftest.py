@@ -1,6 +1,7 @@
 """Each test here stands in the table of docs/reliability.md: under its module's first line, by its own first line."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,13 @@ def digits_run(tmp_path_factory):
     here.run()
     here.run("seed=1")
     return here
+
+
+@pytest.fixture
+def copied(digits_run, tmp_path):
+    """A copy of that run, which may be damaged."""
+    shutil.copytree(digits_run.folder / "outputs", tmp_path / "outputs")
+    return Here(tmp_path)
 
 
 @pytest.fixture

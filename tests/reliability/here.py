@@ -61,6 +61,10 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in found)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {name: (folder / name).read_bytes() for name in files_below(folder)}
+
+
 def artifacts_of(here: Here, run_dir: Path = RUN) -> list[Path]:
     """The folders of the artifacts of a run."""
     stages = json.loads((here.folder / run_dir / "metrics.json").read_text())["stages"]

@@ -186,3 +186,21 @@ def test_a_file_that_vanishes_or_changes_while_it_is_read_does_no_harm(monkeypat
         assert not end_of()
         assert Path("run", "assignments.csv").read_text(encoding="utf-8").count("\n") == count + 1
     assert "data.root=a.npz does not exist" in end_of()
+
+
+def test_a_file_that_is_cut_in_place_while_it_is_decoded_is_named_in_a_line(monkeypatch):
+    """An .npy file that is cut in place while it is decoded: the file, and the first image that is missing"""
+    many = np.concatenate([IMAGES] * 50)  # several pages of memory, as a map would have them
+    np.save("a.npy", many)
+    start = Path("a.npy").stat().st_size - many.nbytes
+    decoded = arrays_source.square_array
+
+    def cut(image, size):
+        os.truncate("a.npy", start + 100 * many[0].nbytes)
+        return decoded(image, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays_source, "square_array", cut)
+        assert f"{os.sep}a.npy was cut short, and image " in end_of("data.root=a.npy")
+    np.save("a.npy", many)
+    assert not end_of("data.root=a.npy")

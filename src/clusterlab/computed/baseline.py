@@ -1,7 +1,7 @@
 """k-means on the features and on raw pixels: what the method is compared with in every run."""
 
-import warnings
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,8 @@ from clusterlab.kmeans import fitted_part, kmeans_centres, nearest_centre
 from clusterlab.stage import PartSettings, Stage, Work
 
 BLOCK = 2**26
+"""Values compared with the centres at a time."""
+PART = 2**22
 """Values taken to floats at a time."""
 
 
@@ -42,23 +44,36 @@ class ComputeBaseline(Stage):
 
     def run(self) -> Baseline:
         """Return both clusterings."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not writable.*")  # a map, which nobody writes to
-            pixels = torch.from_numpy(self.work.images.pixels).flatten(1)
-        return Baseline(features=self._cluster(self.values, "features"), pixels=self._cluster(pixels, "pixels"))
+        values, pixels = self.values, self.work.images.pixels
+        return Baseline(
+            features=self._cluster(lambda index: values[index], values.shape[1], "features"),
+            pixels=self._cluster(
+                lambda index: torch.from_numpy(pixels[index.numpy()]).flatten(1), math.prod(pixels.shape[1:]), "pixels"
+            ),
+        )
 
-    def _cluster(self, values: Tensor, what: str) -> Tensor:
+    def _cluster(self, take: Callable[[Tensor], Tensor], width: int, what: str) -> Tensor:
+        """Cluster the rows of `width` values that `take` gives for sample indices."""
         work, purpose = self.work, (self.work.seed, self.work.title, what)
-        fitted = fitted_part(
-            work.images.train_index, width=values.shape[1], limit=self.settings.fit_limit, purpose=purpose
-        )
+        fitted = fitted_part(work.images.train_index, width=width, limit=self.settings.fit_limit, purpose=purpose)
         centres = kmeans_centres(
-            _as_floats(values[fitted]), clusters=work.num_clusters, restarts=self.settings.restarts, purpose=purpose
+            _floats(take, fitted, width),
+            clusters=work.num_clusters,
+            restarts=self.settings.restarts,
+            purpose=purpose,
+            in_place=True,  # nobody else has them
         )
-        # In blocks: the pixels of all of STL-10 are 12 GB as floats.
-        blocks = torch.split(values, max(1, BLOCK // values.shape[1]))
-        return torch.cat([nearest_centre(_as_floats(block), centres) for block in blocks])
+        blocks = torch.split(torch.arange(len(work.images)), max(1, BLOCK // width))
+        return torch.cat([nearest_centre(_floats(take, block, width), centres) for block in blocks])
 
 
-def _as_floats(values: Tensor) -> Tensor:
-    return values.float() / 255 if values.dtype == torch.uint8 else values
+def _floats(take: Callable[[Tensor], Tensor], index: Tensor, width: int) -> Tensor:
+    """Return the rows of `index` as floats, pixels in [0, 1], with a part of what they are made of beside them."""
+    floats = torch.empty(len(index), width)
+    rows = max(1, PART // width)
+    for part, place in zip(torch.split(index, rows), torch.split(floats, rows), strict=True):
+        values = take(part)
+        place.copy_(values)
+        if values.dtype == torch.uint8:
+            place.div_(255)
+    return floats

@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from pytorch_lightning import LightningDataModule
@@ -19,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clusterlab import ranks
 from clusterlab.data.images import ImageSet
-from clusterlab.data.prefetch import MappedRows, Prefetch
+from clusterlab.data.prefetch import Prefetch
+from clusterlab.data.rows_on_disk import StoredImages
 from clusterlab.rng import generator_for
 
 
@@ -28,8 +28,8 @@ class Pixels:
 
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         self._device = device
-        if isinstance(images.pixels, np.memmap):
-            self._rows = MappedRows(images.pixels, sums=images.sums)
+        if isinstance(images.pixels, StoredImages):
+            self._rows = images.pixels
             self._ahead = Prefetch(self._rows, pinned=device.type == "cuda")
             self._resident = None
         else:
@@ -40,7 +40,7 @@ class Pixels:
 
         Raises:
             OSError: they cannot be read from the disk.
-            UserError: they are not what was decoded.
+            UserError: they are not what was decoded, or not there any more.
         """
         if self._resident is not None:
             return self._resident[index.to(self._device)]
@@ -48,9 +48,7 @@ class Pixels:
         if (ahead := self._ahead.images(rows)) is not None:
             # A copy, on the CPU too: the same images may be asked for again.
             return ahead.to(self._device, non_blocking=True, copy=True)
-        images = torch.empty((len(rows), *self._rows.shape), dtype=torch.uint8)
-        self._rows.read(rows, images.numpy())
-        return images.to(self._device)
+        return torch.from_numpy(self._rows[rows]).to(self._device)
 
     def announce(self, index: Int[Tensor, " b"]) -> None:
         """Say that the images of `index` are those of the batch after the one announced last.

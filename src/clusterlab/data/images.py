@@ -4,15 +4,20 @@ The position of an image in this order is its *sample index*. Every artifact is 
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clusterlab.data.rows_on_disk import StoredImages
+
 Split = Literal["train", "test", "unlabeled"]
 Protocol = Literal["split", "all"]
+DecodedImages: TypeAlias = npt.NDArray[np.uint8] | StoredImages
+"""uint8, by sample index: an array in memory or, of a set that is larger than `data.memory_limit`, what reads from the
+disk and compares with checksums. Of the second, take a part at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +35,8 @@ class Labels:
 class ImageSet:
     """n decoded images of one size, and what is known about each."""
 
-    pixels: npt.NDArray[np.uint8]
-    """uint8, n × c × y × x, c is 1 or 3; an array in memory or a read-only memory map."""
+    pixels: DecodedImages
+    """n × c × y × x, c is 1 or 3."""
     ids: tuple[str, ...]
     """Path below the root with '/' between its parts, or the index as text; unique. A million take about 90 MB."""
     splits: tuple[Split, ...]
@@ -43,8 +48,6 @@ class ImageSet:
     """
     fingerprint: str
     """sha256 over ids, splits and pixels: the same images give the same fingerprint. Labels are not in it."""
-    sums: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
-    """sha256 of every image (n × 32), with which those of a memory map are compared when they are read."""
     unreadable: tuple[tuple[str, str], ...] = ()
     """(id, reason) of each file that was skipped."""
     sealed_labels: Labels | None = field(default=None, repr=False)
@@ -55,8 +58,8 @@ class ImageSet:
 
     @property
     def in_memory(self) -> bool:
-        """Whether `pixels` is an array in memory, not a memory map."""
-        return not isinstance(self.pixels, np.memmap)
+        """Whether `pixels` is an array in memory."""
+        return not isinstance(self.pixels, StoredImages)
 
     @property
     def channels(self) -> int:

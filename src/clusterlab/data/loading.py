@@ -50,7 +50,6 @@ def load_images(originals: Originals, settings: SourceSettings, store_dir: Path)
         splits=stored.splits,
         protocol=settings.protocol,
         fingerprint=stored.fingerprint,
-        sums=stored.sums,
         unreadable=unreadable,
         sealed_labels=_labels(originals, stored.ids) if settings.labels == "auto" else None,
     )

@@ -9,8 +9,8 @@ The key stands for the images' ids, splits and stamps (size, time of change, per
 versions of decoding and of the store: another selection or a changed file is another store. How it is made, by several
 jobs at once and going on after a kill, says `store_build`; what has its final name is whole.
 
-What is read is checked. In memory: the sha256 of every image. As a memory map, where that would mean to read it all:
-the file's length, and the sha256 of up to 64 images spread evenly over it; the others when they are first read.
+What is read is checked. In memory: the sha256 of every image. Of images that stay on the disk, where that would mean to
+read them all: the file's length, and the sha256 of up to 64 spread evenly over it; each when it is first read.
 """
 
 import errno
@@ -31,6 +31,7 @@ from clusterlab import stopping
 from clusterlab.data.decode import DECODE_VERSION
 from clusterlab.data.images import Split
 from clusterlab.data.originals import Originals
+from clusterlab.data.rows_on_disk import RowsOnDisk, StoredImages
 from clusterlab.data.store_build import PIXELS, PartialStore
 from clusterlab.data.store_manifest import MANIFEST, read_manifest
 from clusterlab.errors import UserError
@@ -56,20 +57,18 @@ class DamagedStoreError(Exception):
 class Stored:
     """The images that could be decoded, and what the manifest says of them."""
 
-    pixels: UInt8[np.ndarray, "n c y x"]
-    """An array in memory, or a read-only memory map."""
+    pixels: UInt8[np.ndarray, "n c y x"] | StoredImages
+    """In memory, or on the disk."""
     ids: tuple[str, ...]
     splits: tuple[Split, ...]
     unreadable: tuple[tuple[str, str], ...]
     fingerprint: str
-    sums: UInt8[np.ndarray, "n 32"] | None
-    """Checksums of the images that were not all compared with theirs: those of a memory map."""
 
 
 def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path, memory_limit: float) -> Stored:
     """Return the images at the ascending positions `chosen`, decoded now or by an earlier run.
 
-    They are an array in memory up to `memory_limit` GiB, and a memory map beyond.
+    They are in memory up to `memory_limit` GiB, and stay on the disk beyond.
 
     Raises:
         UserError: not one of them can be decoded, or the disk is full.
@@ -147,14 +146,16 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
             and mapped.dtype == np.uint8
             and mapped.offset + mapped.nbytes == (folder / PIXELS).stat().st_size
         )
-        pixels: UInt8[np.ndarray, "n c y x"] = mapped
-        rows: Sequence[int] = np.unique(np.linspace(0, len(mapped) - 1, NUM_SAMPLED).astype(int)).tolist()
+        pixels: UInt8[np.ndarray, "n c y x"] | StoredImages
         if whole and mapped.nbytes <= memory_limit * GIB:
             # Not through the map, whose pages would be in memory beside the array.
             pixels = np.fromfile(folder / PIXELS, dtype=np.uint8, offset=mapped.offset).reshape(mapped.shape)
-            rows = range(len(mapped))
-        whole = whole and manifest.agrees(pixels, rows)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            whole = manifest.agrees(pixels, range(len(mapped)))
+        elif whole:
+            pixels = StoredImages(mapped, sums=manifest.sha256)
+            sampled = np.unique(np.linspace(0, len(mapped) - 1, NUM_SAMPLED).astype(int)).tolist()
+            whole = manifest.agrees(RowsOnDisk(mapped, remedy="it is decoded again"), sampled)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException, UserError) as error:
         reason = " ".join(str(error).split())
         raise DamagedStoreError(f"the store {folder} is damaged ({reason})") from error
     if not whole:
@@ -165,5 +166,4 @@ def _load(folder: Path, memory_limit: float) -> Stored | None:
         splits=manifest.splits,
         unreadable=manifest.unreadable,
         fingerprint=manifest.fingerprint,
-        sums=manifest.sha256 if pixels is mapped else None,
     )

@@ -38,7 +38,8 @@ from jaxtyping import Int
 from clusterlab.data.decode import UnreadableImageError, quiet_pillow
 from clusterlab.data.originals import Originals
 from clusterlab.data.parallel import in_threads, usable_threads
-from clusterlab.data.store_manifest import MANIFEST, SHA256, Manifest, sha256_of, write_manifest
+from clusterlab.data.rows_on_disk import sha256_of
+from clusterlab.data.store_manifest import MANIFEST, SHA256, Manifest, write_manifest
 from clusterlab.durable import remove, replacing, sync, sync_folder
 from clusterlab.errors import UserError
 from clusterlab.progress import track

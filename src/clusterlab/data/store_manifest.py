@@ -26,6 +26,7 @@ from jaxtyping import UInt8
 
 from clusterlab.data.images import Split
 from clusterlab.data.originals import Originals
+from clusterlab.data.rows_on_disk import RowsOnDisk, sha256_of
 
 MANIFEST = "manifest.parquet"
 PART = 2**16
@@ -57,14 +58,9 @@ class Manifest:
             digest.update(self.sha256[rows].tobytes())
         return digest.hexdigest()
 
-    def agrees(self, pixels: UInt8[np.ndarray, "n c y x"], rows: Sequence[int]) -> bool:
+    def agrees(self, pixels: UInt8[np.ndarray, "n c y x"] | RowsOnDisk, rows: Sequence[int]) -> bool:
         """Return whether the images `rows` have the pixels that were written."""
         return all(sha256_of(pixels[row]) == self.sha256[row].tobytes() for row in rows)
-
-
-def sha256_of(image: UInt8[np.ndarray, "c y x"]) -> bytes:
-    """Return the checksum of an image."""
-    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 def write_manifest(path: Path, manifest: Manifest, originals: Originals, chosen: Sequence[int]) -> None:

@@ -64,6 +64,7 @@ class KMeansHead(Stage):
             clusters=work.num_clusters,
             restarts=self.settings.restarts,
             purpose=(work.seed, work.title),
+            in_place=True,  # nobody else has them
         )
         temperature = self.settings.temperature
         with torch.no_grad():

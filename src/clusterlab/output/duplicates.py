@@ -3,25 +3,36 @@
 import hashlib
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from clusterlab.data.images import DecodedImages
+from clusterlab.data.rows_on_disk import StoredImages
 
-def first_twins(pixels: UInt8[np.ndarray, "n c y x"]) -> Int[np.ndarray, " n"]:
+
+def first_twins(pixels: DecodedImages) -> Int[np.ndarray, " n"]:
     """The index of the first image with the same pixels, −1 for an image that is the first or only one.
 
-    Of a large set on disk only the middle row of each image is read, all of it only where such rows agree.
+    Of a set on the disk the checksums are compared, and no image is read. Of one in memory the middle rows are, and all
+    of an image only where these agree.
     """
+    if isinstance(pixels, StoredImages):
+        return _first_equal(pixels.sums, lambda index: pixels.sums[index].tobytes())
     middle = np.ascontiguousarray(pixels[:, 0, pixels.shape[2] // 2])
-    rows = [row.tobytes() for row in middle]
+    return _first_equal(middle, lambda index: _digest(pixels[index]))
+
+
+def _first_equal(some: UInt8[np.ndarray, "n b"], all_of: Callable[[int], bytes]) -> Int[np.ndarray, " n"]:
+    """The same of anything of which `some` bytes are at hand, and the whole in `all_of`."""
+    rows = [row.tobytes() for row in some]
     times = Counter(rows)
-    twins = np.full(len(pixels), -1, dtype=np.int64)
+    twins = np.full(len(rows), -1, dtype=np.int64)
     first: dict[bytes, int] = {}
     for index, row in enumerate(rows):
         if times[row] > 1:
-            digest = _digest(pixels[index])
-            earliest = first.setdefault(digest, index)
+            earliest = first.setdefault(all_of(index), index)
             if earliest != index:
                 twins[index] = earliest
     return twins

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from clusterlab.data.images import DecodedImages
 from clusterlab.output.colours import cluster_colours
 
 LARGEST_TILE = 80
@@ -16,18 +17,18 @@ LOSSLESS_UP_TO, FINE_UP_TO = 16, 32
 """Pixels; compression shows on images that are enlarged a lot."""
 
 
-def grid(pixels: npt.NDArray[np.uint8], index: Sequence[int], *, columns: int) -> Image.Image:
+def grid(pixels: DecodedImages, index: Sequence[int], *, columns: int) -> Image.Image:
     """Compose the images `index` of `pixels` (n × c × y × x) row by row, on a transparent ground."""
     side = min(pixels.shape[2], LARGEST_TILE)
     return _composed(pixels, index, columns=columns, side=side, gap=max(1, side // 16), mode="RGBA")
 
 
-def sheet(pixels: npt.NDArray[np.uint8], index: Sequence[int], *, columns: int, side: int) -> Image.Image:
+def sheet(pixels: DecodedImages, index: Sequence[int], *, columns: int, side: int) -> Image.Image:
     """Compose the images `index` edge to edge, each `side` pixels wide."""
     return _composed(pixels, index, columns=columns, side=side, gap=0, mode="RGB")
 
 
-def overview(pixels: npt.NDArray[np.uint8], typical: Sequence[tuple[int, Sequence[int]]]) -> Image.Image:
+def overview(pixels: DecodedImages, typical: Sequence[tuple[int, Sequence[int]]]) -> Image.Image:
     """Return a picture with a row of images per entry (cluster, its typical images), top to bottom."""
     columns = max(len(index) for _, index in typical)
     stored = min(pixels.shape[2], LARGEST_TILE)
@@ -41,8 +42,8 @@ def overview(pixels: npt.NDArray[np.uint8], typical: Sequence[tuple[int, Sequenc
         middle = (margin // 2, top + side // 2)
         draw.rounded_rectangle((side // 8, top, margin - side // 8, top + side - 1), side // 6, colours[cluster])
         draw.text(middle, str(cluster), "black", ImageFont.load_default(side * 0.45), anchor="mm")
-        for column, sample in enumerate(index):
-            tile = _tile(pixels[sample], stored)
+        for column, image in enumerate(pixels[index]):
+            tile = _tile(image, stored)
             picture.paste(tile.resize((side, side), Image.Resampling.NEAREST), (margin + column * step, top))
     return picture
 
@@ -80,13 +81,13 @@ def data_uri(picture: Image.Image, *, tile: int = 0, quality: int | None = None)
 
 
 def _composed(
-    pixels: npt.NDArray[np.uint8], index: Sequence[int], *, columns: int, side: int, gap: int, mode: str
+    pixels: DecodedImages, index: Sequence[int], *, columns: int, side: int, gap: int, mode: str
 ) -> Image.Image:
     rows = -(-len(index) // columns)
     canvas = Image.new(mode, (columns * (side + gap) - gap, rows * (side + gap) - gap))
-    for place, sample in enumerate(index):
+    for place, image in enumerate(pixels[index]):
         row, column = divmod(place, columns)
-        canvas.paste(_tile(pixels[sample], side), (column * (side + gap), row * (side + gap)))
+        canvas.paste(_tile(image, side), (column * (side + gap), row * (side + gap)))
     return canvas
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
+from clusterlab.data.images import DecodedImages
 from clusterlab.output.gallery import PIXELATED_UP_TO
 from clusterlab.output.pictures import data_uri, sheet
 
@@ -33,7 +34,7 @@ class Sprites:
     """Whether tiles are to be enlarged with hard edges."""
 
 
-def sprites(pixels: UInt8[np.ndarray, "n c y x"], index: Int[np.ndarray, " m"], *, budget: int = BUDGET) -> Sprites:
+def sprites(pixels: DecodedImages, index: Int[np.ndarray, " m"], *, budget: int = BUDGET) -> Sprites:
     """Return tiles of the first of the images `index`, until `budget` characters are used up."""
     index = index[:MOST_TILES]
     side = min(pixels.shape[2], LARGE if len(index) <= FEW else SMALL)

@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from on_disk import on_disk
+from peak_memory import MEGABYTE, needs_the_peak, peak_growth
 from small_asd import instances
 
 from clusterlab.artifacts import Embeddings
 from clusterlab.computed.baseline import BaselineSettings, ComputeBaseline
+from clusterlab.data.images import ImageSet
 from clusterlab.kmeans import GIB, fitted_part, kmeans_centres
 
 
@@ -30,11 +33,11 @@ def test_pixels_are_clustered_from_the_images_themselves(work):
     assert torch.equal(found, baseline(work, torch.ones(60, 2)).pixels)
 
 
-def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_a_map(work, tmp_path, monkeypatch):
-    np.save(tmp_path / "images.npy", work.images.pixels)
-    mapped = replace(work.images, pixels=np.load(tmp_path / "images.npy", mmap_mode="r"))
+def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_the_disk(work, tmp_path, monkeypatch):
+    stored = replace(work.images, pixels=on_disk(work.images.pixels, tmp_path / "images.npy"))
     width = work.images.pixels[0].size
     monkeypatch.setattr("clusterlab.computed.baseline.BLOCK", 7 * width)
+    monkeypatch.setattr("clusterlab.computed.baseline.PART", 3 * width)
     seen = []
 
     def watched(values, **arguments):
@@ -43,7 +46,7 @@ def test_of_a_large_set_a_part_is_fitted_and_every_image_assigned_also_from_a_ma
 
     monkeypatch.setattr("clusterlab.computed.baseline.kmeans_centres", watched)
     embeddings = Embeddings(values=torch.eye(10)[torch.arange(60) % 10])
-    found = baseline_of(replace(work, images=mapped), embeddings, fit_limit=(4 * width * 20 + 1) / GIB)
+    found = baseline_of(replace(work, images=stored), embeddings, fit_limit=(4 * width * 20 + 1) / GIB)
     assert seen == [40, 20]  # as many embeddings as there are to train on, and twenty images' pixels
     assert found.pixels.shape == (60,)
     assert len(found.pixels[:40].unique()) == 10
@@ -68,3 +71,21 @@ def test_features_of_an_instance_classifier_are_clustered_like_those_of_a_featur
     assert found.features.equal(baseline(work, values).features)
     assert len(found.features.unique()) == 10
     assert found.pixels.equal(baseline(work, values).pixels)
+
+
+@needs_the_peak
+def test_k_means_on_pixels_takes_the_memory_of_their_floats_twice(work):
+    count, side = 20_000, 36
+    distinct = np.random.default_rng(0).integers(0, 256, (50, 1, side, side), dtype=np.uint8)
+    images = ImageSet(
+        pixels=np.resize(distinct, (count, 1, side, side)),
+        ids=("",) * count,
+        splits=("train",) * count,
+        protocol="all",
+        fingerprint="many",
+    )
+    floats = 4 * images.pixels.nbytes / MEGABYTE
+    baseline(work, torch.ones(60, 2))  # what is loaded once
+    grown = peak_growth(lambda: baseline(replace(work, images=images), torch.ones(count, 2)))
+    # Once, and once more in scikit-learn, which looks how far the values spread.
+    assert floats < grown < 2.5 * floats

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from on_disk import on_disk
 
 from clusterlab.data.datamodule import DrawnBatches, ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.images import ImageSet
@@ -56,14 +57,15 @@ def test_draws_depend_on_the_epoch_and_the_seed_alone():
     assert drawn(50, 4, 5, seed=1) != drawn(50, 4, 5, seed=2)
 
 
-@pytest.fixture(params=["memory", "map"])
+@pytest.fixture(params=["memory", "disk"])
 def images(request, tmp_path):
     pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 1, 2, 2)
-    if request.param == "map":
-        np.save(tmp_path / "images.npy", pixels)
-        pixels = np.load(tmp_path / "images.npy", mmap_mode="r")
     return ImageSet(
-        pixels=pixels, ids=tuple("abcdef"), splits=("train",) * 6, protocol="all", fingerprint=request.param
+        pixels=on_disk(pixels, tmp_path / "images.npy") if request.param == "disk" else pixels,
+        ids=tuple("abcdef"),
+        splits=("train",) * 6,
+        protocol="all",
+        fingerprint=request.param,
     )
 
 

@@ -1,23 +1,23 @@
-import gc
 import os
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from clusterlab.data.prefetch import MappedRows, Prefetch
+from clusterlab.data.prefetch import Prefetch
+from clusterlab.data.rows_on_disk import RowsOnDisk
+from clusterlab.errors import UserError
 
 NUM = 200
 
 
-class Counted(MappedRows):
+class Counted(RowsOnDisk):
     """Counts its reads, and does not end one while `held` is locked."""
 
     def __init__(self, mapped):
-        super().__init__(mapped)
+        super().__init__(mapped, remedy="make it again")
         self.reads = []
         self.held = threading.Lock()
 
@@ -44,12 +44,6 @@ def prefetch(rows):
     return Prefetch(rows, pinned=False)
 
 
-def read(rows, index):
-    into = np.empty((len(index), *rows.shape), dtype=np.uint8)
-    rows.read(np.array(index, dtype=np.int64), into)
-    return into
-
-
 def readers():
     return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
@@ -59,59 +53,6 @@ def wait_for_readers():
     while readers():
         assert time.monotonic() < end
         time.sleep(0.001)
-
-
-@pytest.mark.parametrize(
-    "index",
-    [[], [7], [0, NUM - 1], [5, 4, 3], [9, 9, 9], [*range(NUM)], [3, 4, 5, 100, 101, 2, 8], [50, 51, 50, 51]],
-    ids=str,
-)
-def test_rows_come_in_the_order_of_the_index(mapped, rows, index):
-    assert np.array_equal(read(rows, index), np.asarray(mapped)[np.array(index, dtype=np.int64)])
-
-
-def test_neighbouring_rows_are_read_at_once(rows, monkeypatch):
-    calls = []
-    monkeypatch.setattr(os, "preadv", lambda *given, real=os.preadv: calls.append(given) or real(*given))
-    read(rows, [*range(10, 60), 3, 100, 101])
-    assert len(calls) == 3
-
-
-def test_a_read_that_the_system_cuts_short_is_gone_on_with(mapped, rows, monkeypatch):
-    real = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda file, into, place: real(file, [into[0][:10]], place))
-    assert np.array_equal(read(rows, [4, 5, 90]), mapped[[4, 5, 90]])
-
-
-@pytest.mark.parametrize("index", [[-1, 4], [3, NUM]])
-def test_a_row_that_is_not_there_is_an_error(rows, index):
-    with pytest.raises(IndexError, match="of 200"):
-        read(rows, index)
-
-
-def test_a_file_that_was_cut_short_is_an_error(mapped, rows):
-    os.truncate(mapped.filename, mapped.offset + 100 * 75)
-    read(rows, [99])
-    with pytest.raises(OSError, match="cut short"):
-        read(rows, [100])
-
-
-def test_a_part_of_a_map_is_refused(mapped):
-    with pytest.raises(ValueError, match="a part of a memory map"):
-        MappedRows(mapped[10:])
-
-
-def test_the_file_is_closed_when_nobody_reads_from_it_any_more(mapped):
-    def times_open():
-        numbers = [path for path in Path("/proc/self/fd").iterdir() if path.exists()]
-        return sum(path.samefile(mapped.filename) for path in numbers)
-
-    before = times_open()
-    rows = MappedRows(mapped)
-    assert times_open() == before + 1
-    del rows
-    gc.collect()
-    assert times_open() == before
 
 
 def test_an_announced_batch_is_read_meanwhile_and_once_for_all_its_views(mapped, rows, prefetch):
@@ -174,7 +115,7 @@ def test_an_error_of_the_reader_is_raised_where_the_images_are_asked_for(mapped,
     prefetch.announce(index)
     wait_for_readers()
     for _ in range(2):
-        with pytest.raises(OSError, match="cut short"):
+        with pytest.raises(UserError, match="cut short"):
             prefetch.images(index)
 
 

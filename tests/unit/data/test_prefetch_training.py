@@ -1,25 +1,26 @@
-"""Training on a memory-mapped set, with the images of the next step read ahead."""
+"""Training on a set that stays on the disk, with the images of the next step read ahead."""
 
 import os
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from on_disk import on_disk
+from peak_memory import MEGABYTE, needs_the_peak, peak_growth
 
 from clusterlab import ranks
 from clusterlab.data.datamodule import ImageDataModule, Pixels, ShuffledBatches
 from clusterlab.data.images import ImageSet
-from clusterlab.data.prefetch import MappedRows
+from clusterlab.data.rows_on_disk import StoredImages, sha256_of
+from clusterlab.errors import UserError
 from clusterlab.features.simclr import SimCLR, SimCLRSettings
 from clusterlab.models.optim import OptimiserSettings
 
 OPTIMISER = OptimiserSettings(
     name="sgd", lr=0.01, weight_decay=0.0, momentum=0.9, schedule="cosine", final_lr_ratio=0.01
 )
-MEGABYTE = 2**20
 
 
 def simclr(work, *, max_epochs=2, batch_size=16):
@@ -30,17 +31,12 @@ def simclr(work, *, max_epochs=2, batch_size=16):
     return SimCLR(settings=settings, work=work)
 
 
-def as_map(pixels: np.ndarray, path: Path) -> np.ndarray:
-    np.save(path, pixels)
-    return np.load(path, mmap_mode="r")
-
-
 @pytest.fixture
-def mapped(work):
-    """The same work with its images in a memory map, in a folder of its own."""
-    folder = work.folder / "mapped"
+def stored(work):
+    """The same work with its images on the disk, in a folder of its own."""
+    folder = work.folder / "stored"
     folder.mkdir()
-    pixels = as_map(work.images.pixels, folder / "images.npy")
+    pixels = on_disk(work.images.pixels, folder / "images.npy")
     return replace(work, images=replace(work.images, pixels=pixels), folder=folder)
 
 
@@ -48,33 +44,33 @@ def mapped(work):
 def reads(monkeypatch):
     """The indices of every read from the disk, and the name of its thread."""
     seen = []
-    original = MappedRows.read
+    original = StoredImages.read
 
     def read(self, index, into):
         seen.append((threading.current_thread().name, index.tolist()))
         original(self, index, into)
 
-    monkeypatch.setattr(MappedRows, "read", read)
+    monkeypatch.setattr(StoredImages, "read", read)
     return seen
 
 
-def test_training_gives_the_same_weights_from_memory_from_a_map_and_read_ahead(work, mapped, reads, monkeypatch):
+def test_training_gives_the_same_weights_from_memory_from_the_disk_and_read_ahead(work, stored, reads, monkeypatch):
     held = simclr(work).run().backbone
     assert reads == []
-    ahead = simclr(mapped).run().backbone
+    ahead = simclr(stored).run().backbone
     assert {name for name, _ in reads} == {"prefetch"}
     reads.clear()
     monkeypatch.setattr(Pixels, "announce", lambda *_: None)
-    (mapped.folder / "again").mkdir()
-    direct = simclr(replace(mapped, folder=mapped.folder / "again")).run().backbone
+    (stored.folder / "again").mkdir()
+    direct = simclr(replace(stored, folder=stored.folder / "again")).run().backbone
     assert {name for name, _ in reads} == {"MainThread"}
     for name, value in held.items():
         assert torch.equal(value, ahead[name])
         assert torch.equal(value, direct[name])
 
 
-def test_every_batch_is_read_once_though_a_step_looks_at_it_twice(mapped, reads):
-    stage = simclr(mapped)
+def test_every_batch_is_read_once_though_a_step_looks_at_it_twice(stored, reads):
+    stage = simclr(stored)
     batches = stage.batches()
     stage.run()
     expected = []
@@ -85,7 +81,7 @@ def test_every_batch_is_read_once_though_a_step_looks_at_it_twice(mapped, reads)
     assert sorted(index for _, index in reads) == sorted(expected)
 
 
-def test_the_next_batch_is_announced_before_a_step_begins_and_no_other(mapped, monkeypatch):
+def test_the_next_batch_is_announced_before_a_step_begins_and_no_other(stored, monkeypatch):
     events = []
     original = Pixels.announce
 
@@ -93,7 +89,7 @@ def test_the_next_batch_is_announced_before_a_step_begins_and_no_other(mapped, m
         events.append("announced")
         original(self, index)
 
-    stage = simclr(mapped, batch_size=8, max_epochs=1)
+    stage = simclr(stored, batch_size=8, max_epochs=1)
     step = stage.training_step
     stage.training_step = lambda index, batch_idx: events.append("step") or step(index, batch_idx)
     monkeypatch.setattr(Pixels, "announce", announce)
@@ -101,44 +97,44 @@ def test_the_next_batch_is_announced_before_a_step_begins_and_no_other(mapped, m
     assert events == ["announced", *["announced", "step"] * 4, "step"]
 
 
-def test_no_thread_is_left_after_a_stage(mapped):
+def test_no_thread_is_left_after_a_stage(stored):
     before = set(threading.enumerate())
-    simclr(mapped).run()
+    simclr(stored).run()
     for thread in set(threading.enumerate()) - before:
         assert thread.name == "prefetch"
         thread.join(timeout=10)
     assert set(threading.enumerate()) - before == set()
 
 
-def test_an_error_of_the_disk_ends_the_training_with_that_error(mapped):
-    stage = simclr(mapped)
+def test_a_file_that_is_cut_short_meanwhile_ends_the_training_in_a_line(stored):
+    stage = simclr(stored)
     step = stage.training_step
 
     def cut_then_step(index, batch_idx):
-        os.truncate(mapped.images.pixels.filename, 200)
+        os.truncate(stored.images.pixels.path, 200)
         return step(index, batch_idx)
 
     stage.training_step = cut_then_step
-    with pytest.raises(OSError, match="cut short"):
+    with pytest.raises(UserError, match="cut short"):
         stage.run()
 
 
-def test_images_that_are_no_part_of_the_batch_are_taken_all_the_same(mapped):
-    pixels = Pixels(mapped.images, torch.device("cpu"))
+def test_images_that_are_no_part_of_the_batch_are_taken_all_the_same(work, stored):
+    pixels = Pixels(stored.images, torch.device("cpu"))
     pixels.announce(torch.arange(8))
     pixels.announce(torch.arange(8, 16))
     for index in (torch.tensor([40, 3]), torch.arange(8), torch.empty(0, dtype=torch.int64), torch.arange(8, 16)):
-        assert np.array_equal(pixels.take(index), mapped.images.pixels[index.numpy()])
+        assert np.array_equal(pixels.take(index), work.images.pixels[index.numpy()])
 
 
-def test_changing_the_images_of_a_view_does_not_change_those_of_the_next(mapped):
-    pixels = Pixels(mapped.images, torch.device("cpu"))
+def test_changing_the_images_of_a_view_does_not_change_those_of_the_next(work, stored):
+    pixels = Pixels(stored.images, torch.device("cpu"))
     pixels.announce(torch.arange(8))
     pixels.take(torch.arange(8)).zero_()
-    assert np.array_equal(pixels.take(torch.arange(8)), mapped.images.pixels[:8])
+    assert np.array_equal(pixels.take(torch.arange(8)), work.images.pixels[:8])
 
 
-def test_a_pool_is_announced_by_sample_index_in_every_epoch(mapped):
+def test_a_pool_is_announced_by_sample_index_in_every_epoch(stored):
     class Listening(Pixels):
         def announce(self, index):
             announced.append(index.tolist())
@@ -146,8 +142,8 @@ def test_a_pool_is_announced_by_sample_index_in_every_epoch(mapped):
     announced: list[list[int]] = []
     pool = torch.tensor([7, 9, 11, 13, 20])
     module = ImageDataModule(pool=pool, batches=ShuffledBatches(size=5, batch_size=2, purpose=(0,), limit=None))
-    stage = simclr(mapped)
-    stage.pixels = Listening(mapped.images, torch.device("cpu"))
+    stage = simclr(stored)
+    stage.pixels = Listening(stored.images, torch.device("cpu"))
     module.trainer = type("Trainer", (), {"lightning_module": stage})()
     loader = module.train_dataloader()
     for epoch in range(2):
@@ -159,43 +155,35 @@ def test_a_pool_is_announced_by_sample_index_in_every_epoch(mapped):
 
 
 @pytest.mark.parametrize(("rank", "share"), [(0, [9, 1, 8]), (1, [2, 7])])
-def test_each_of_several_processes_reads_its_share_alone(mapped, reads, monkeypatch, rank, share):
+def test_each_of_several_processes_reads_its_share_alone(work, stored, reads, monkeypatch, rank, share):
     monkeypatch.setattr(ranks, "world_size", lambda: 2)
     monkeypatch.setattr(ranks, "rank", lambda: rank)
-    pixels, index = Pixels(mapped.images, torch.device("cpu")), torch.tensor([9, 1, 8, 2, 7])
+    pixels, index = Pixels(stored.images, torch.device("cpu")), torch.tensor([9, 1, 8, 2, 7])
     pixels.announce(index)
     taken = pixels.take(index[ranks.share(5)])
-    assert np.array_equal(taken, mapped.images.pixels[share])
+    assert np.array_equal(taken, work.images.pixels[share])
     assert reads == [("prefetch", share)]
 
 
-def peak_growth(work) -> float:
-    """Megabytes that the process came to have in memory beyond what it had, files that are mapped among them."""
-
-    def resident(field):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
-
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident("VmRSS")
-    work()
-    return (resident("VmHWM") - before) / MEGABYTE
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak")
-def test_training_on_a_large_map_takes_the_memory_of_its_batches(work, tmp_path):
+@needs_the_peak
+def test_training_on_a_large_set_takes_the_memory_of_its_batches(work, tmp_path):
     count, side = 600, 388
     path = tmp_path / "large.npy"
     large = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, 1, side, side))
     del large  # a hole: as large as it says, and quickly made
-    pixels = np.load(path, mmap_mode="r")
+    mapped = np.load(path, mmap_mode="r")
+    sums = np.tile(np.frombuffer(sha256_of(np.zeros((1, side, side), np.uint8)), dtype=np.uint8), (count, 1))
     images = ImageSet(
-        pixels=pixels, ids=("",) * count, splits=("train",) * count, protocol="split", fingerprint="large"
+        pixels=StoredImages(mapped, sums=sums),
+        ids=("",) * count,
+        splits=("train",) * count,
+        protocol="split",
+        fingerprint="large",
     )
     small = replace(work, trainer=work.trainer.model_copy(update={"max_steps_per_epoch": 2}), folder=tmp_path / "warm")
     small.folder.mkdir()
     simclr(replace(small, images=images), max_epochs=1).run()  # what training takes by itself
-    size = pixels.nbytes / MEGABYTE
+    size = mapped.nbytes / MEGABYTE
     grown = peak_growth(simclr(replace(work, images=images, folder=tmp_path), max_epochs=1).run)
     assert grown < size / 3
-    assert peak_growth(lambda: pixels.max()) > size * 0.9  # so much if it were read through the map
+    assert peak_growth(lambda: mapped.max()) > size * 0.9  # so much if it were read through a map

@@ -10,13 +10,14 @@ import pytest
 from film import Film
 
 from clusterlab.data.originals import split_sizes
+from clusterlab.data.rows_on_disk import StoredImages, sha256_of
 from clusterlab.data.store import Stored, decode_once
 from clusterlab.data.store_build import PIXELS
 from clusterlab.data.store_manifest import MANIFEST
 from clusterlab.errors import UserError
 
 NUM = 100
-MAPPED = 1e-9
+ON_DISK = 1e-9
 """GiB: everything is larger."""
 
 
@@ -60,21 +61,23 @@ def test_a_second_load_reads_no_image_again(store: Load):
     assert first.fingerprint == second.fingerprint
 
 
-def test_a_memory_map_has_the_pixels_and_fingerprint_of_the_array_in_memory(store: Load):
+def test_images_that_stay_on_the_disk_have_the_pixels_checksums_and_fingerprint_of_those_in_memory(store: Load):
     film = Film()
-    mapped, held = store(film, memory_limit=MAPPED), store(film)
-    assert isinstance(mapped.pixels, np.memmap)
-    assert not mapped.pixels.flags.writeable
+    large, held = store(film, memory_limit=ON_DISK), store(film)
+    assert isinstance(large.pixels, StoredImages)
+    assert isinstance(held.pixels, np.ndarray)
     assert not isinstance(held.pixels, np.memmap)
     assert held.pixels.flags.writeable  # torch.from_numpy warns of any other
-    assert np.array_equal(mapped.pixels, held.pixels)
-    assert mapped.fingerprint == held.fingerprint
+    assert large.pixels.shape == held.pixels.shape
+    assert np.array_equal(large.pixels[:], held.pixels)
+    assert [sums.tobytes() for sums in large.pixels.sums] == [sha256_of(image) for image in held.pixels]
+    assert large.fingerprint == held.fingerprint
 
 
 def test_images_of_exactly_the_limit_are_held_in_memory(store: Load):
     size = NUM * 3 * 4 * 4
-    assert not isinstance(store(Film(), memory_limit=size / 2**30).pixels, np.memmap)
-    assert isinstance(store(Film(), memory_limit=(size - 1) / 2**30).pixels, np.memmap)
+    assert isinstance(store(Film(), memory_limit=size / 2**30).pixels, np.ndarray)
+    assert isinstance(store(Film(), memory_limit=(size - 1) / 2**30).pixels, StoredImages)
 
 
 def test_unreadable_images_leave_no_gap_and_are_listed(store: Load):
@@ -161,14 +164,14 @@ def forget_the_ids(folder: Path) -> None:
         *(cut_the_manifest, flip_a_bit_of_the_manifest, empty_the_manifest, rename_an_image, forget_the_ids),
     ],
 )
-@pytest.mark.parametrize("memory_limit", [1.0, MAPPED], ids=["in memory", "mapped"])
+@pytest.mark.parametrize("memory_limit", [1.0, ON_DISK], ids=["in memory", "on the disk"])
 def test_a_damaged_store_is_noticed_and_made_again(tmp_path: Path, store: Load, caplog, damage, memory_limit):
     whole = store(Film())
     damage(the_store(tmp_path))
     film = Film()
     again = store(film, memory_limit=memory_limit)
     assert film.reads == NUM
-    assert np.array_equal(again.pixels, whole.pixels)
+    assert np.array_equal(again.pixels[:], whole.pixels)
     assert (again.ids, again.fingerprint) == (whole.ids, whole.fingerprint)
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
     assert "is damaged" in warning.getMessage()

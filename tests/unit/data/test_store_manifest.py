@@ -6,7 +6,8 @@ import pytest
 from film import Film
 
 from clusterlab.data import store_manifest
-from clusterlab.data.store_manifest import Manifest, read_manifest, sha256_of, write_manifest
+from clusterlab.data.rows_on_disk import sha256_of
+from clusterlab.data.store_manifest import Manifest, read_manifest, write_manifest
 
 NUM = 50
 

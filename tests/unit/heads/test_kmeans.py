@@ -28,3 +28,13 @@ def test_every_row_of_probabilities_sums_to_one_and_all_clusters_are_used(work):
 
 def test_fewer_rows_than_clusters_give_as_many_centres_as_rows():
     assert kmeans_centres(torch.eye(3), clusters=5, restarts=1, purpose=(0,)).shape == (3, 3)
+
+
+def test_centres_found_in_place_are_the_same_and_only_then_do_the_values_change_and_by_rounding_alone():
+    values = torch.randn(200, 7, generator=torch.Generator().manual_seed(0))
+    given, spent = values.clone(), values.clone()
+    centres = kmeans_centres(given, clusters=5, restarts=3, purpose=(0,))
+    assert torch.equal(kmeans_centres(spent, clusters=5, restarts=3, purpose=(0,), in_place=True), centres)
+    assert torch.equal(given, values)
+    torch.testing.assert_close(spent, values)
+    assert not torch.equal(spent, values)

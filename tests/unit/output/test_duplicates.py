@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from on_disk import on_disk
 
 from clusterlab.output.duplicates import Twins, first_twins
 
@@ -28,11 +29,12 @@ def test_one_pixel_makes_another_image_even_off_the_middle_row():
     assert first_twins(pixels).tolist() == [-1] * 6
 
 
-def test_a_memory_map_gives_the_same(tmp_path: Path):
+def test_images_on_the_disk_have_the_same_twins_and_none_is_read(tmp_path: Path):
     pixels = images()
-    pixels[5] = pixels[0]
-    np.save(tmp_path / "x.npy", pixels)
-    assert first_twins(np.load(tmp_path / "x.npy", mmap_mode="r")).tolist() == first_twins(pixels).tolist()
+    pixels[[3, 5]] = pixels[1]
+    stored = on_disk(pixels, tmp_path / "x.npy")
+    stored.path.write_bytes(b"")
+    assert first_twins(stored).tolist() == first_twins(pixels).tolist() == [-1, -1, -1, 1, -1, 1]
 
 
 def test_images_that_come_one_by_one_have_the_same_twins_as_images_at_once():

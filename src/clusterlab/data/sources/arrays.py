@@ -4,28 +4,30 @@
     .npz    images, and perhaps labels (n, whole numbers, −1 for not known) and splits (n, 'train' or 'test');
             or x_train, and perhaps x_test, y_train and y_test
 
-An .npy file is read image by image as it is decoded; an .npz file is compressed and comes into memory whole.
+An .npy file is read image by image as it is decoded. An .npz file is compressed and comes into memory whole, as does an
+.npy file in Fortran order, in which the bytes of an image lie all over the file.
 """
 
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Integer, UInt8
 from numpy.lib.npyio import NpzFile
 from pydantic import PositiveInt
 
 from clusterlab.data.array_layout import channels_last
 from clusterlab.data.classes import from_numbers
-from clusterlab.data.decode import square_array
+from clusterlab.data.decode import UnreadableImageError, square_array
 from clusterlab.data.images import ImageSet, Split
 from clusterlab.data.loading import existing_root, load_images
 from clusterlab.data.originals import Originals, split_sizes, stamp_of
+from clusterlab.data.rows_on_disk import RowsOnDisk
 from clusterlab.data.sources.base import Source, SourceSettings
 from clusterlab.errors import UserError
 
@@ -51,6 +53,7 @@ class ArraysSettings(SourceSettings):
 @dataclass(frozen=True, eq=False)
 class _Content:
     images: np.ndarray
+    """In memory, or a memory map that is looked at for its shape alone."""
     labels: Integer[np.ndarray, " n"] | None
     splits: tuple[Split, ...]
 
@@ -76,6 +79,7 @@ class Arrays(Source):
         images = channels_last(content.images, str(path))
         _, y, x, c = images.shape
         size = self.settings.image_size or min(y, x)
+        one = _reader(content.images, images)
         originals = Originals(
             where=str(path),
             ids=tuple(str(i) for i in range(len(images))),
@@ -83,10 +87,26 @@ class Arrays(Source):
             split_rule="it needs x_test or splits in an .npz file",
             stamps=(stamp,) * len(images),
             shape=(c, size, size),
-            read=lambda i: square_array(np.asarray(images[i]), size),
+            read=lambda i: square_array(one(i), size),
             labels=None if content.labels is None else from_numbers(content.labels),
         )
         return load_images(originals, self.settings, store_dir)
+
+
+def _reader(stored: np.ndarray, images: UInt8[np.ndarray, "n y x c"]) -> Callable[[int], UInt8[np.ndarray, "y x c"]]:
+    """Return what gives one of `images`, a view of those `stored`; of a map it is read from the file."""
+    if not isinstance(stored, np.memmap):
+        return lambda i: images[i]
+    rows = RowsOnDisk(stored, remedy="write the file again, and start the same command again")
+    shape, strides = images.shape[1:], images.strides[1:]
+
+    def read(i: int) -> UInt8[np.ndarray, "y x c"]:
+        try:
+            return np.ndarray(shape, np.uint8, rows[i], strides=strides)
+        except OSError as error:
+            raise UnreadableImageError((error.strerror or str(error)).lower()) from error
+
+    return read
 
 
 def _read(path: Path, *, with_labels: bool, limit: float) -> _Content:
@@ -95,12 +115,15 @@ def _read(path: Path, *, with_labels: bool, limit: float) -> _Content:
         with path.open("rb") as file:
             if file.read(2) != ZIP:
                 images = np.load(path, mmap_mode="r", allow_pickle=False)
+                if not images.flags.c_contiguous:
+                    _see_room(images.nbytes, path, limit)
+                    images = np.load(path, allow_pickle=False)
                 return _Content(images, None, split_sizes(train=_count(images)))
             file.seek(0)
             # A damaged archive that numpy opens by its name it leaves open.
             with np.load(file, allow_pickle=False) as loaded:
                 names = loaded.files
-                _see_room(loaded, known, path, limit)
+                _see_room(_unpacked(loaded, known), path, limit)
                 arrays = {name: _array(loaded, name) for name in names if name in known}
     except BROKEN as error:
         reason = " ".join(str(error).split())
@@ -125,15 +148,18 @@ def _array(loaded: NpzFile, name: str) -> np.ndarray:
     return content
 
 
-def _see_room(loaded: NpzFile, known: Sequence[str], path: Path, limit: float) -> None:
-    """Zeros take a thousandth of their room in the file: what they would take in memory is looked at first."""
+def _unpacked(loaded: NpzFile, known: Sequence[str]) -> int:
+    """Return how many bytes the arrays `known` are, of which zeros take a thousandth in the file."""
     assert loaded.zip is not None
     sizes = {info.filename.removesuffix(".npy"): info.file_size for info in loaded.zip.infolist()}
-    gib = sum(size for name, size in sizes.items() if name in known) / GIB
-    if gib > limit:
+    return sum(size for name, size in sizes.items() if name in known)
+
+
+def _see_room(size: int, path: Path, limit: float) -> None:
+    if size > limit * GIB:
         raise UserError(
-            f"{path} holds {gib:.3g} GiB, more than data.memory_limit={limit:g}: set it higher if that is meant, or "
-            "save the images with numpy.save, which is read image by image"
+            f"{path} holds {size / GIB:.3g} GiB, more than data.memory_limit={limit:g}: set it higher if that is "
+            "meant, or save the images with numpy.save in C order, which is read image by image"
         )
 
 

@@ -30,7 +30,7 @@ class SourceSettings(Settings):
     limit: PositiveInt | None
     """At most so many images of each split: a random subset, the same for every seed. Null: all."""
     memory_limit: PositiveFloat
-    """GiB of decoded images up to which they are held in memory; more are read from a memory map."""
+    """GiB of decoded images up to which they are held in memory; more stay on the disk."""
     mean: tuple[float, ...]
     """Per channel, in [0, 1] units of pixel/255."""
     """One value for all channels, or one for each."""

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clusterlab.data.decode import square_array
 from clusterlab.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -182,6 +184,53 @@ def test_the_second_load_converts_nothing_and_a_changed_file_is_read_again(load,
         assert np.array_equal(load("arrays", root=path).pixels, first.pixels)
     np.save(path, COLOUR[::-1])
     assert np.array_equal(load("arrays", root=path).pixels, first.pixels[::-1])
+
+
+MANY = np.random.default_rng(1).integers(0, 256, (600, 5, 6, 3), dtype=np.uint8)
+"""Several pages of memory: touching those that a map has lost ends the process."""
+KEPT = 100
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [MANY, MANY.transpose(0, 3, 1, 2), MANY[..., 0], MANY[..., :1]],
+    ids=["n y x 3", "n 3 y x", "n y x", "n y x 1"],
+)
+def test_a_file_that_is_cut_in_place_while_it_is_decoded_is_one_line(load, save, monkeypatch, stored):
+    path = save(stored)
+    start = path.stat().st_size - stored.nbytes
+
+    def cut(image: np.ndarray, size: int) -> np.ndarray:
+        os.truncate(path, start + KEPT * stored[0].nbytes)
+        return square_array(image, size)
+
+    monkeypatch.setattr("clusterlab.data.sources.arrays.square_array", cut)
+    line = refused(load, path)
+    assert re.search(r"was cut short, and image \d+ is not in it any more: write the file again", line)
+    assert "cannot be read as an .npy" in refused(load, path)
+
+
+def test_images_that_the_disk_does_not_give_are_left_out_with_its_reason(load, save, monkeypatch):
+    path = save(COLOUR)
+    start, size = path.stat().st_size - COLOUR.nbytes, COLOUR[0].nbytes
+
+    def fail(file: int, into: list[memoryview], position: int) -> int:
+        if position == start + 4 * size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(file, into, position)
+
+    read = os.preadv
+    monkeypatch.setattr(os, "preadv", fail)
+    images = load("arrays", root=path)
+    assert images.unreadable == (("4", "input/output error"),)
+    assert np.array_equal(images.pixels, np.delete(COLOUR, 4, axis=0).transpose(0, 3, 1, 2))
+
+
+def test_a_file_in_fortran_order_comes_into_memory_and_must_have_room_there(load, save):
+    path = save(np.asfortranarray(MANY))
+    small = load("arrays", root=path, image_size=1, memory_limit=MANY.nbytes / 2**30)
+    assert small.pixels.shape == (600, 3, 1, 1)
+    assert "save the images with numpy.save in C order" in refused(load, path, memory_limit=(MANY.nbytes - 1) / 2**30)
 
 
 def test_two_files_of_one_size_and_time_are_told_apart(load, tmp_path: Path):
