@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from clusterlab import ranks
 from clusterlab.artifacts import (
     Assignments,
@@ -25,14 +27,17 @@ from clusterlab.data.images import ImageSet
 from clusterlab.durable import refusals_told
 from clusterlab.errors import UserError
 from clusterlab.evaluation.oracle import check_oracle, oracle_labels
+from clusterlab.models.build import NetworkSpec
+from clusterlab.models.sides import see_side
 from clusterlab.output.dashboard import About
 from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.stage_scalars import stage_scalars
 from clusterlab.output.write import write_outputs
-from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
+from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled, wanted
 from clusterlab.processes import join, launch, launched, missing
 from clusterlab.run_folder import logging_to, only_run_in, quiet
+from clusterlab.training import TrainedStage
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +82,7 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
         images = load_images(config)
         config = replace(config, data=config.data.fitted_to(images))
         check_images(config, images)
+        check_views(config, images)
         if config.evaluation.oracle and config.num_clusters is not None:
             check_oracle(images, config.num_clusters)
         if not first:
@@ -153,6 +159,22 @@ def check_images(config: RunConfig, images: ImageSet) -> None:
                 f"num_clusters={config.values['num_clusters']}, but {where} only {count} image{'s' * (count != 1)} to "
                 f"{name}: {fewer}"
             )
+
+
+def check_views(config: RunConfig, images: ImageSet) -> None:
+    """See that every network that is to be trained can be, with views as large as they are.
+
+    Raises:
+        UserError: one cannot.
+    """
+    trainer, size = config.trainer, config.data.views.size
+    assert size is not None
+    trained = [plan.backbone for plan in wanted(config.stages) if issubclass(plan.part, TrainedStage)]
+    for plan in (plan for number, plan in enumerate(trained) if plan not in trained[:number]):
+        with torch.random.fork_rng(devices=[]):  # what is drawn for it is drawn for nothing
+            network = NetworkSpec(plan.part, plan.settings, images.channels).build()
+        in_bf16 = trainer.autocast_dtype is not None and trainer.device.type == "cpu"
+        see_side(network, plan.settings.name, channels=images.channels, views=size, bf16_on_cpu=in_bf16)
 
 
 def _finished(

@@ -166,3 +166,17 @@ def test_a_batch_of_one_image_works_or_names_the_batch_size(monkeypatch, tmp_pat
     for method, section in (("scan", "features"), ("scan", "head"), ("scan", "student"), ("spice", "head")):
         line = line_of(changed(composed(method, "trainer.max_epochs=1"), (section, "batch_size"), 1))
         assert not line or f"{section}.batch_size" in line, (section, line)
+
+
+@pytest.mark.parametrize("section", ["backbone", "student"])
+def test_images_too_small_for_a_network_are_refused_before_anything_is_trained(section, monkeypatch, tmp_path):
+    """Images of four pixels for a ResNet-18 in bf16 on a CPU, for all stages or the last: what size is enough"""
+    monkeypatch.chdir(tmp_path)
+    words = ("data.image_size=4", "data.views.size=4", "trainer.precision=bf16-mixed")
+    values = composed("spice", *words, "student.init=random")
+    network = {"name": "resnet18", "stem": "cifar"}
+    path = ("backbone",) if section == "backbone" else (section, "backbone")
+    line = line_of(changed(values, path, network))
+    assert "backbone=resnet18" in line
+    assert "use data.views.size=5 or more, trainer.precision=32-true" in line
+    assert not [*tmp_path.glob("outputs/stages/features-*")]
