@@ -151,6 +151,8 @@ def test_what_is_taken_runs_or_ends_in_a_line(every, seconds, monkeypatch, tmp_p
                                      "schedule": "constant", "final_lr_ratio": 0.0}, "nesterov needs a momentum"),
         (("baseline", "fit_limit"), 1e-20, "use a higher baseline.fit_limit"),
         (("backbone", "width"), 2**31 - 1, "not enough memory"),
+        (("method", "stages"), [], "method.stages=[] makes no clusters: add head"),
+        (("method", "stages"), ["features", "embeddings"], "method.stages=[features,embeddings] makes no clusters"),
     ],
 )  # fmt: skip
 def test_an_absurd_setting_is_named(path, value, said, monkeypatch, tmp_path):

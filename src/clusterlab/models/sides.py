@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clusterlab.errors import UserError
+from clusterlab.memory import out_of_memory
 from clusterlab.models.backbones.base import Backbone
 from clusterlab.models.backbones.library import Library
 from clusterlab.models.libraries import expected
@@ -60,6 +61,8 @@ def refused(network: nn.Module, channels: int, side: int) -> str | None:
     try:
         network(torch.zeros(1, channels, side, side))
     except (AssertionError, RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         return (str(error).strip() or type(error).__name__).split("\n")[0]
     finally:
         network.train(training)
