@@ -14,7 +14,10 @@ COLD = 0.01
 """A temperature below it divides logits into infinity."""
 HEAVY = 1e4
 """A weight above it drowns the rest of the loss."""
-SIZES = ("batch_size", "num_heads", "num_instances", "view_batch_size", "fit_limit")
+SIZES = (
+    "batch_size", "unlabelled_ratio", "num_heads", "hidden_dim", "num_instances", "window", "view_batch_size",
+    "queue_size", "projection_dim", "fit_limit",
+)  # fmt: skip
 """Settings that decide how much memory a stage takes, where it has them."""
 
 
