@@ -16,14 +16,17 @@ from typing import Any
 import hydra
 from hydra._internal import hydra as hydra_application
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -38,6 +41,7 @@ from clusterlab.inert_configs import see_inert
 from clusterlab.other_packages import check_configs, config_folders
 from clusterlab.output.safe_text import one_line
 from clusterlab.sweep_records import Plan, setting_of
+from clusterlab.yaml_size import see_size
 
 SWEEPS = Path("outputs", "sweeps")
 MISTAKES = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
@@ -53,8 +57,24 @@ class OtherPackages(SearchPathPlugin):
             search_path.append(package, f"file://{folder}")
 
 
+class SmallConfigs(ConfigRepository):
+    """Refuses a file that would become too large, before Hydra makes anything of it."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """As Hydra's."""
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is not None and source.scheme() == "file":
+            see_size(Path(source.path, source._normalize_file_name(config_path)))
+        return super().load_config(config_path)
+
+
 class InertConfigs(ConfigLoaderImpl):
     """Refuses a config that would run code, before Hydra looks at its own part of it."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        """As Hydra's."""
+        super().__init__(config_search_path)
+        self.repository = SmallConfigs(config_search_path)
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], *more: Any, **options: Any

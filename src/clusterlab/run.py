@@ -23,15 +23,16 @@ from clusterlab.artifacts import (
 from clusterlab.config import RunConfig, parse
 from clusterlab.data.images import ImageSet
 from clusterlab.durable import refusals_told
-from clusterlab.errors import UserError, launched
+from clusterlab.errors import launched
 from clusterlab.evaluation.oracle import check_oracle, oracle_labels
 from clusterlab.output.dashboard import About
 from clusterlab.output.dashboards import open_dashboard
 from clusterlab.output.finished import FinishedRun, StageRecord
 from clusterlab.output.stage_scalars import stage_scalars
 from clusterlab.output.write import write_outputs
-from clusterlab.pipeline import Given, Record, Source, Step, check_order, run_stage, run_stages, settled
+from clusterlab.pipeline import Given, Record, Source, Step, run_stage, run_stages, settled
 from clusterlab.processes import join, launch, missing
+from clusterlab.run_checks import check_images, check_stages, check_views
 from clusterlab.run_folder import logging_to, only_run_in, quiet
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def run_or_launch(values: Mapping[str, Any], words: Sequence[str]) -> None:
     if not count:
         run(values)
         return
-    check_order(config)
+    check_stages(config)
     with only_run_in(config.run_dir):
         launch(words, count, config.run_dir / "processes")
 
@@ -64,9 +65,7 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     began = time.monotonic()
     config = parse(values)
-    check_order(config)
-    if config.evaluation.oracle and all("pseudo_labels" not in plan.part.consumes for plan in config.stages):
-        raise UserError("evaluation.oracle=true needs a student that is started with labels, such as student=fixmatch")
+    check_stages(config)
     join(config.trainer)
     first = ranks.rank() == 0
     with (
@@ -77,6 +76,7 @@ def run(values: Mapping[str, Any]) -> dict[str, Any]:
         images = load_images(config)
         config = replace(config, data=config.data.fitted_to(images))
         check_images(config, images)
+        check_views(config, images)
         if config.evaluation.oracle and config.num_clusters is not None:
             check_oracle(images, config.num_clusters)
         if not first:
@@ -136,23 +136,6 @@ def run_oracle(config: RunConfig, images: ImageSet, steps: list[Step], record: R
     replaced = Given(key_of({"labels": labels.labels.tolist()}), labels)
     inputs: dict[str, Source] = {**student.inputs, "pseudo_labels": replaced}
     return run_stage(config, images, replace(student.plan, section="oracle"), inputs, record, number="oracle")
-
-
-def check_images(config: RunConfig, images: ImageSet) -> None:
-    """See that there are enough images.
-
-    Raises:
-        UserError: there are fewer than clusters.
-    """
-    where = "there are" if config.data.root is None else f"{config.data.root} has"
-    for pool, name in ((images.train_index, "train on"), (images.eval_index, "score")):
-        count = len(pool)
-        if count < (config.num_clusters or 2):
-            fewer = f"use num_clusters={max(2, count // 10)}, or more images" if count >= 2 else "at least 2 are needed"
-            raise UserError(
-                f"num_clusters={config.values['num_clusters']}, but {where} only {count} image{'s' * (count != 1)} to "
-                f"{name}: {fewer}"
-            )
 
 
 def _finished(

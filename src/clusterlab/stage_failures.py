@@ -5,20 +5,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clusterlab.errors import UserError
 from clusterlab.finite import NotFiniteError
+from clusterlab.memory import out_of_memory
 from clusterlab.stage_checkpoint import CHECKPOINT
 
 COLD = 0.01
 """A temperature below it divides logits into infinity."""
 HEAVY = 1e4
 """A weight above it drowns the rest of the loss."""
-SIZES = ("batch_size", "num_heads", "num_instances", "view_batch_size", "fit_limit")
+SIZES = (
+    "batch_size", "unlabelled_ratio", "num_heads", "hidden_dim", "num_instances", "window", "view_batch_size",
+    "queue_size", "projection_dim", "fit_limit",
+)  # fmt: skip
 """Settings that decide how much memory a stage takes, where it has them."""
-NO_ROOM = ("not enough memory", "can't allocate memory")
-"""What torch says in a RuntimeError where the machine's memory is used up."""
 
 
 @contextmanager
@@ -42,8 +42,7 @@ def in_one_line(section: str, part: str, *, settings: Mapping[str, Any], remedy:
         good = f"; the last good checkpoint is kept: {kept}" if kept.exists() else ""
         raise UserError(f"{section}={part}: {error}, so the training has diverged: {remedy}{good}") from error
     except (MemoryError, RuntimeError) as error:
-        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not out_of_memory and not any(words in str(error) for words in NO_ROOM):
+        if not out_of_memory(error):
             raise
         names = [f"{section}.{name} (it is {settings[name]})" for name in SIZES if settings.get(name) is not None]
         lower = ", ".join([*names, "data.memory_limit, data.limit"])

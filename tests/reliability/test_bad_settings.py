@@ -1,5 +1,8 @@
 """Bad settings: values of right and wrong types in the place of each setting."""
 
+import itertools
+import random
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +12,7 @@ from composed import changed, composed, line_of, look_parts_up_once
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clusterlab.config import parse
+from clusterlab.config import COMPUTED, TRAINED, parse
 from clusterlab.errors import UserError
 from clusterlab.pipeline import check_order
 from command_line import SMALL
@@ -37,6 +40,21 @@ VALUES = st.one_of(
 )  # fmt: skip
 TRIED = 400
 ABSURD = (0, 1, -1, 2**31 - 1, 10**30, 1e29, 1e-320, 1e-3, 0.0, float("nan"), float("inf"), "", "ten", [1], None)
+ASD = ("asd", "head.num_instances=60", "num_clusters=3", "student.max_epochs=1")
+RUNS: dict[str, tuple[tuple[str, ...], str]] = {
+    "scan": (("scan",), ""),
+    "spice": (("spice",), ""),
+    "asd": (ASD, ""),
+    "asd from scan": ((*ASD, "head.adapt=scan", "features.max_epochs=1", "adapted.max_epochs=1"), "adapted"),
+    "asd from spice": ((*ASD, "head.adapt=spice", "features.max_epochs=1", "adapted.max_epochs=1"), "adapted"),
+    "flexmatch": (("spice", "student=flexmatch"), "student"),
+    "freematch": (("spice", "student=freematch"), "student"),
+    "mixmatch": (("spice", "student=mixmatch", "student.unlabelled_ratio=1"), "student"),
+    "softmatch": (("spice", "student=softmatch"), "student"),
+    "uda": (("spice", "student=uda"), "student"),
+}
+"""What is run with absurd settings: its words, and the section whose settings they are, if not all. SCAN's student is
+self-labelling, SPICE's FixMatch."""
 RUN_ALONE = ("seed", "wandb", "logger", "debug", "run_dir", "stage_dir")
 """Settings that a tiny run has for other reasons than its result."""
 
@@ -97,23 +115,29 @@ class TooLongError(BaseException):
     """Absurd, but no defect."""
 
 
-def absurd_runs(values: Mapping[str, Any], every: int) -> list[tuple[tuple[str, ...], object]]:
-    tried = [(path, value) for path in paths(values) for value in ABSURD if path[0] not in RUN_ALONE]
-    return [case for case in tried[::every] if not refusal(changed(values, *case))]
+def absurd_runs(values: Mapping[str, Any], section: str) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield (path, value) of each absurd setting that is taken and read, in an order that looks random."""
+    read = {section} if section else {*values} - {*RUN_ALONE, *TRAINED, *COMPUTED} | {*values["method"]["stages"]}
+    every = [(path, value) for path in paths(values) for value in ABSURD if path[0] in read]
+    random.Random(len(every)).shuffle(every)
+    return (case for case in every if not refusal(changed(values, *case)))
 
 
 # How many seconds a tiny run may take with an absurd setting: some ask for ever so much work, and get it.
 @pytest.mark.parametrize(
-    ("every", "seconds"), [(43, 2), pytest.param(1, 10, marks=pytest.mark.slow)], ids=["some", "all"]
+    ("count", "seconds"), [(3, 2), pytest.param(None, 10, marks=pytest.mark.slow)], ids=["some", "all"]
 )
-def test_what_is_taken_runs_or_ends_in_a_line(every, seconds, monkeypatch, tmp_path, tried):
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_taken_runs_or_ends_in_a_line(name, count, seconds, monkeypatch, tmp_path, tried):
     """Absurd settings that are within their range: a tiny run ends well, or in a line that names one"""
     look_parts_up_once(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    values = composed("scan", "trainer.max_epochs=1", "trainer.max_steps_per_epoch=2")
+    words, section = RUNS[name]
+    epochs = [] if words[0] == "asd" else ["trainer.max_epochs=1"]  # no class moves in one
+    values = composed(*words, *epochs, "trainer.max_steps_per_epoch=2")
     assert not line_of(values)
-    chosen = absurd_runs(values, every)
-    assert len(chosen) >= 10
+    chosen = [*itertools.islice(absurd_runs(values, section), count)]
+    assert len(chosen) >= 3
 
     def give_up(*_):
         raise TooLongError
@@ -124,7 +148,11 @@ def test_what_is_taken_runs_or_ends_in_a_line(every, seconds, monkeypatch, tmp_p
             signal.alarm(seconds)
             try:
                 line = line_of(changed(values, path, value))
-                assert "=" in line or not line, (path, value, line)
+                assert not line or "=" in line or re.search(r"\b(head|triggers|transitions)\.\w", line), (
+                    path,
+                    value,
+                    line,
+                )
             except TooLongError:
                 continue
             finally:
@@ -150,7 +178,10 @@ def test_what_is_taken_runs_or_ends_in_a_line(every, seconds, monkeypatch, tmp_p
         (("features", "optimiser"), {"name": "nesterov", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0,
                                      "schedule": "constant", "final_lr_ratio": 0.0}, "nesterov needs a momentum"),
         (("baseline", "fit_limit"), 1e-20, "use a higher baseline.fit_limit"),
+        (("data", "views", "weak", "padding"), 2**31 - 1, "less than or equal to 512"),
         (("backbone", "width"), 2**31 - 1, "not enough memory"),
+        (("method", "stages"), [], "method.stages=[] makes no clusters: add head"),
+        (("method", "stages"), ["features", "embeddings"], "method.stages=[features,embeddings] makes no clusters"),
     ],
 )  # fmt: skip
 def test_an_absurd_setting_is_named(path, value, said, monkeypatch, tmp_path):
@@ -166,3 +197,17 @@ def test_a_batch_of_one_image_works_or_names_the_batch_size(monkeypatch, tmp_pat
     for method, section in (("scan", "features"), ("scan", "head"), ("scan", "student"), ("spice", "head")):
         line = line_of(changed(composed(method, "trainer.max_epochs=1"), (section, "batch_size"), 1))
         assert not line or f"{section}.batch_size" in line, (section, line)
+
+
+@pytest.mark.parametrize("section", ["backbone", "student"])
+def test_images_too_small_for_a_network_are_refused_before_anything_is_trained(section, monkeypatch, tmp_path):
+    """Images of four pixels for a ResNet-18 in bf16 on a CPU, for all stages or the last: what size is enough"""
+    monkeypatch.chdir(tmp_path)
+    words = ("data.image_size=4", "data.views.size=4", "trainer.precision=bf16-mixed")
+    values = composed("spice", *words, "student.init=random")
+    network = {"name": "resnet18", "stem": "cifar"}
+    path = ("backbone",) if section == "backbone" else (section, "backbone")
+    line = line_of(changed(values, path, network))
+    assert "backbone=resnet18" in line
+    assert "use data.views.size=5 or more, trainer.precision=32-true" in line
+    assert not [*tmp_path.glob("outputs/stages/features-*")]

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,25 @@ CONFIGS = {
 }
 
 
+NINE = "[" + ", ".join(["{}"] * 9) + "]"
+LAUGHS = "\n".join(
+    [
+        "a0: &a0 x",
+        *(f"a{n}: &a{n} {NINE.replace('{}', f'*a{n - 1}')}" for n in range(1, 10)),
+        "result: *a9",
+        "names: {0: a}",
+    ]
+)
+"""A few lines that are hundreds of millions of values."""
+TOO_LARGE = {
+    "aliases of aliases": LAUGHS,
+    "a list that holds itself": "result: &a [*a]\nnames: {0: a}",
+    "endless nesting": "[" * 100_000,
+    "a hundred thousand values": f"result: [{'x,' * 100_000}]",
+    "two million characters": f"result: {'x' * 2_000_000}",
+}
+
+
 class Bomb:
     def __reduce__(self):
         return os.mkdir, ("ran",)
@@ -70,6 +90,32 @@ def test_a_config_from_elsewhere_runs_nothing(kind, tmp_path, monkeypatch, capfd
     assert end.value.code == 2, output
     assert "Traceback" not in output
     assert "data.root=nowhere does not exist" not in output  # it was not taken
+
+
+@pytest.mark.parametrize("place", ["experiment", "part", "config-name", "searchpath", "sweep"])
+@pytest.mark.parametrize("kind", TOO_LARGE)
+def test_a_config_that_becomes_too_large_is_refused_at_once(kind, place, tmp_path, monkeypatch, capfd):
+    """Aliases of aliases, endless nesting, files too large in a config from elsewhere: its name, in a second"""
+    folder, group = tmp_path / "conf", {"part": "head", "config-name": ""}.get(place, "experiment")
+    (folder / group).mkdir(parents=True)
+    (folder / group / "evil.yaml").write_text(TOO_LARGE[kind])
+    words = {
+        "part": ["--config-dir", str(folder), "head=evil"],
+        "config-name": ["--config-dir", str(folder), "--config-name", "evil"],
+        "searchpath": [f"hydra.searchpath=[file://{folder}]", "experiment=evil"],
+        "sweep": ["-m", "--config-dir", str(folder), "experiment=evil", "seed=0,1"],
+    }
+    monkeypatch.setattr(
+        sys, "argv", ["clusterlab", *words.get(place, ["--config-dir", str(folder), "experiment=evil"])]
+    )
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as end:
+        main()
+    output = "".join(capfd.readouterr())
+    assert end.value.code == 2, output
+    assert time.monotonic() - began < 5  # 1 where nothing else runs
+    (line,) = output.splitlines()
+    assert f"{Path(folder, group, 'evil.yaml')} h" in line
 
 
 def hydra_with(**changes):
@@ -125,9 +171,17 @@ def test_a_run_from_elsewhere_runs_nothing_when_it_is_loaded(file, content, tmp_
         load(tmp_path, device="cpu")
 
 
-@pytest.mark.parametrize("text", [f"names: {{0: {RUN}}}", RUN, "names: {0: a}\nresult: &a [*a", "[" * 100_000])
+@pytest.mark.parametrize("kind", TOO_LARGE)
+def test_names_that_become_too_large_are_refused_at_once(kind, tmp_path):
+    """The same in names.yaml"""
+    (tmp_path / "names.yaml").write_text(TOO_LARGE[kind])
+    with pytest.raises(UserError, match=r"names\.yaml h(as more than|olds)"):
+        read_names(tmp_path, result="r", num_clusters=2)
+
+
+@pytest.mark.parametrize("text", [f"names: {{0: {RUN}}}", RUN, "names: {0: a}\nresult: [*a"])
 def test_names_from_elsewhere_run_nothing(text, tmp_path):
-    """Tags of Python's and endless nesting in names.yaml: refused in a line"""
+    """Tags of Python's and what is no YAML in names.yaml: refused in a line"""
     (tmp_path / "names.yaml").write_text(text)
     with pytest.raises(UserError, match=r"names\.yaml cannot be read"):
         read_names(tmp_path, result="r", num_clusters=2)

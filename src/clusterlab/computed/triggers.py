@@ -61,7 +61,11 @@ class ChooseTriggers(Stage):
             )
 
     def run(self) -> PseudoLabels:
-        """Return the labels."""
+        """Return the labels.
+
+        Raises:
+            UserError: there are none.
+        """
         work, settings, found = self.work, self.settings, self.instances
         groups, clusters = self.assignments.network["groups"], self.assignments.probs.shape[1]
         pool = torch.zeros(len(work.images), dtype=torch.bool)
@@ -85,6 +89,12 @@ class ChooseTriggers(Stage):
             "%s: %d images get a label, those of %d of %d instance classes; per cluster: %s",
             work.title, int(counts.sum()), int(clear.sum()), len(clear), _listed(counts),
         )  # fmt: skip
+        if not bool(counts.any()):
+            raise UserError(
+                "no image gets a label for the student: of the classes of all of them less than "
+                f"triggers.min_own_share={settings.min_own_share:g} of the transitions stay within a cluster: "
+                "lower it, or use triggers.labels=prototype"
+            )
         if bool((counts == 0).any()):
             log.warning(
                 "%s: no image of cluster %s gets a label, so the student cannot learn it",

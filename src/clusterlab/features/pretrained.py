@@ -8,21 +8,17 @@ import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import nn
-
 from clusterlab.artifacts import Encoder
 from clusterlab.errors import UserError
-from clusterlab.inference import evaluating
 from clusterlab.models.backbones.library import Library, LibrarySettings
 from clusterlab.models.checkpoints import architecture_of, files_of
-from clusterlab.models.libraries import Expected, expected, find_model
+from clusterlab.models.libraries import expected, find_model
+from clusterlab.models.sides import advice, see_side
 from clusterlab.models.weights import load_weights, weights_name
 from clusterlab.stage import PartSettings, Stage, Work
 
 log = logging.getLogger(__name__)
 
-USUAL_SIDE = 224
 SMALL = 0.5
 """Share of the side that a network was trained with, below which its features are worth a warning."""
 
@@ -80,39 +76,16 @@ class Pretrained(Stage):
         side = network.input_size or views
         assert side is not None
         assert views is not None
-        self._see_size(backbone, views, side)
+        see_side(backbone, network.name, channels=self.work.images.channels, views=views, bf16_on_cpu=False)
+        self._warn_of_size(backbone, side)
         state = load_weights(backbone.model, backbone.network, self.settings.checkpoint, side=side)
         backbone.network.load_state_dict(state)
         return Encoder(backbone=dict(backbone.state_dict()), projection={})
 
-    def _see_size(self, backbone: Library, views: int, side: int) -> None:
-        channels, usual = self.work.images.channels, expected(backbone.model)
-        error = _refused(backbone, channels, views)
-        if error is not None:
-            raise UserError(
-                f"features.model={self.settings.model} does not take images of {side} pixels ({error}): "
-                f"add {_advice(backbone, usual)}"
-            )
+    def _warn_of_size(self, backbone: Library, side: int) -> None:
+        usual = expected(backbone.model)
         if side < SMALL * usual.side:
             log.warning(
                 "features.model=%s was trained on images of %d pixels and gets %d: for better features add %s",
-                self.settings.model, usual.side, side, _advice(backbone, usual),
+                self.settings.model, usual.side, side, advice(backbone),
             )  # fmt: skip
-
-
-def _advice(backbone: Library, usual: Expected) -> str:
-    """Return which size to ask for: the usual one where the network takes it, else that of its training."""
-    takes_usual = usual.side >= USUAL_SIDE and _refused(backbone.network, 3, USUAL_SIDE) is None
-    size = USUAL_SIDE if takes_usual else usual.side
-    return f"data.image_size={size} data.views.size={size}, or backbone.input_size={size}, which enlarges the views"
-
-
-@torch.no_grad()
-def _refused(network: nn.Module, channels: int, side: int) -> str | None:
-    """Return why the network does not take an image of so many pixels, or None."""
-    with evaluating(network):
-        try:
-            network(torch.zeros(1, channels, side, side))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            return (str(error).strip() or type(error).__name__).split("\n")[0]
-    return None

@@ -34,7 +34,8 @@ from clusterlab.rng import ShareOfDraws
 from clusterlab.settings import Settings
 from clusterlab.stage import PartSettings, Work
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=1e-6, le=1)]
+"""Of the images of a cluster; less would be none of a million."""
 
 
 def spice_loss(
@@ -223,12 +224,13 @@ class Spice(MultiHeadStage):
     def _check_counts(self) -> None:
         settings, clusters = self.settings, self.work.num_clusters
         samples = min(settings.batch_size, len(self.work.images.train_index))
-        share = settings.centre_ratio * min(settings.ratio.start, settings.ratio.end)
+        ratio = min(settings.ratio.start, settings.ratio.end)
+        share = settings.centre_ratio * ratio
         if prototype_counts(samples, clusters, centre_ratio=share, ratio=1)[0] < 1:
             raise UserError(
                 f"{samples} images at a time leave none for the prototypes of {clusters} clusters: use "
                 f"head.batch_size={clusters * math.ceil(1 / share)} and as many images, fewer clusters, or a larger "
-                f"head.centre_ratio than {settings.centre_ratio:g}"
+                f"head.centre_ratio than {settings.centre_ratio:g} or head.ratio than {ratio:g}"
             )
 
 

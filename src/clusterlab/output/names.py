@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from clusterlab.errors import UserError
+from clusterlab.yaml_size import see_size
 
 FILE = "names.yaml"
 LONGEST = 100
@@ -33,6 +34,7 @@ def read_names(run_dir: Path, *, result: str, num_clusters: int) -> dict[int, st
     """
     path = run_dir / FILE
     try:
+        see_size(path)
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}

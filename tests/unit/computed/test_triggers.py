@@ -211,6 +211,13 @@ def test_images_of_a_class_that_is_not_clear_get_no_label(work, labels):
     assert len(clear) < len(everyone)
 
 
+def test_without_any_label_the_share_that_leaves_none_is_named(work):
+    transitions = torch.tensor([[0, 0, 0, 9], [0, 0, 0, 4], [0, 0, 0, 0], [0, 0, 0, 0]])
+    found = replace(some(work), transitions=transitions, drawn_classes=torch.full((4,), 3))
+    with pytest.raises(UserError, match=r"no image gets a label.*triggers\.min_own_share=0\.5"):
+        stage(work, found, labels="forced", sampler="uniform", min_own_share=0.5).run()
+
+
 def test_where_every_cluster_has_a_label_nothing_is_warned_of(work, caplog):
     stage(work, some(work), labels="prototype", sampler="uniform").run()
     assert caplog.records == []

@@ -286,5 +286,10 @@ def test_the_head_and_epoch_with_the_lowest_loss_are_kept(work):
 
 
 def test_more_clusters_than_prototypes_is_one_line_with_the_settings_to_change(work):
-    with pytest.raises(UserError, match=r"head.batch_size=20 .* head.centre_ratio than 0.5"):
+    with pytest.raises(UserError, match=r"head.batch_size=20 .* head.centre_ratio than 0.5 or head.ratio than 1"):
         spice(work, batch_size=15)
+
+
+def test_a_share_that_is_none_of_a_million_images_is_refused():
+    with pytest.raises(ValueError, match=r"greater than or equal to 0\.000001"):
+        RatioSettings(**WHOLE | {"start": 1e-7})

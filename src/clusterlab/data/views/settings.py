@@ -80,7 +80,7 @@ class WeakSettings(Settings):
     """FixMatch's weak family: flip and a shifted crop."""
 
     flip_probability: Probability
-    padding: NonNegativeInt
+    padding: Annotated[int, Field(ge=0, le=512)]
     """Zero pixels put around the image before a crop of the view's size."""
 
 
