@@ -25,6 +25,13 @@ def test_names_that_were_typed_without_a_result_count(tmp_path):
     assert read(tmp_path, "names: {1: dogs}") == {1: "dogs"}
 
 
+def test_each_of_thousands_of_clusters_may_have_a_name(tmp_path):
+    names = {number: f"kind {number}" for number in range(5000)}
+    lines = [f"  {number}: {name}" for number, name in names.items()]
+    (tmp_path / FILE).write_text("\n".join(["names:", *lines]), encoding="utf-8")
+    assert read_names(tmp_path, result="head-scan-1", num_clusters=5000) == names
+
+
 def test_names_of_another_result_are_left_out_and_that_is_said(tmp_path, caplog):
     assert read(tmp_path, "result: head-scan-2\nnames: {1: dogs}") == {}
     assert "head-scan-2" in caplog.text
