@@ -29,7 +29,7 @@ from clusterlab.config import RunConfig
 from images import Pixels, image_set, photographs
 from pillow_views import PilTransform, one_by_one
 from plain_training import PlainScan
-from rows import Row, begin, finish, make_row, matrix_rates, parser, seconds
+from rows import Row, begin, finish, flops_of, make_row, matrix_rates, parser, seconds
 from stages import FLOAT32, at_work, composed
 from timed_stages import TimedScan, same_loss
 
@@ -75,8 +75,8 @@ def unchanged(config: RunConfig) -> PilTransform:
     return pillow_views.plain(mean=config.data.mean, std=config.data.std)
 
 
-def check(update: str, words: list[str]) -> None:
-    """See that both do the same on the same views."""
+def check(update: str, words: list[str]) -> float:
+    """See that both do the same on the same views; return the operations of a plain step for each image."""
     config = config_of(update, batch=CHECKED_IMAGES // 2, epochs=1, steps=None, words=[*FLOAT32, *words])
     pixels = photographs(CHECKED_IMAGES, config.data.image_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,11 +87,12 @@ def check(update: str, words: list[str]) -> None:
         else:
             stage.plain = lambda: same_loss(stage.loss, plain_step(stage, plain, unchanged(config), pixels))
         stage.run()
+        return flops_of(lambda: plain_step(stage, plain, unchanged(config), pixels)) / stage.settings.batch_size
 
 
 def measured(update: str, *, turns: int, trial: bool) -> Row:
     words = ["backbone=small"] if trial else []
-    check(update, words)
+    flops = check(update, words)
     frozen = update == "heads"
     config = config_of(
         update,
@@ -113,19 +114,20 @@ def measured(update: str, *, turns: int, trial: bool) -> Row:
         stage.plain = lambda: plain_step(stage, plain, transform, pixels)
         stage.run()
     about = f"{type(stage.network.backbone).__name__}, {data.image_size} px, {len(pixels):,} images"
-    scale = 1 if frozen else steps
+    # The first turn warms up.
+    ours, theirs = [(1 if frozen else steps) * taken for taken in stage.ours[1:]], [steps * t for t in stage.theirs[1:]]
     return make_row(
         "SCAN epoch, frozen backbone" if frozen else "SCAN epoch, whole network",
         work=f"{about}, batch {batch}, heads: {HEADS_OF[update]}, ours in {config.trainer.precision}",
         plain="float32, NCHW, Pillow views one by one"
         + (", every batch through the backbone" if frozen else "")
         + f"; {steps} times a step",
-        ours=[scale * taken for taken in stage.ours[1:]],  # the first turn warms up
-        theirs=[steps * taken for taken in stage.theirs[1:]],
+        ours=ours,
+        theirs=theirs,
         at_least=50.0 if frozen else 2.4,
         note=f"Ours has the features of all images from before, computed once in {stage.once:.1f} s."
         if frozen
-        else matrix_rates(),
+        else matrix_rates(steps * batch * flops, ours, theirs),
     )
 
 

@@ -21,7 +21,7 @@ from clusterlab.config import RunConfig
 from images import Pixels, image_set, photographs
 from pillow_views import one_by_one
 from plain_training import PlainSimCLR
-from rows import begin, finish, make_row, matrix_rates, parser
+from rows import begin, finish, flops_of, make_row, matrix_rates, parser
 from stages import FLOAT32, at_work, composed
 from timed_stages import TimedSimCLR, same_loss
 
@@ -38,14 +38,15 @@ def stage_of(config: RunConfig, pixels: Pixels, folder: Path) -> TimedSimCLR:
     return TimedSimCLR(settings=plan.settings, work=work)
 
 
-def check(backbone: list[str]) -> None:
-    """See that both do the same on the same views."""
+def check(backbone: list[str]) -> float:
+    """See that both do the same on the same views; return the operations of a step for each image."""
     config = config_of(CHECKED_BATCH, 2, *FLOAT32, *backbone)
     with tempfile.TemporaryDirectory() as folder:
         stage = stage_of(config, photographs(2 * CHECKED_BATCH, config.data.image_size), Path(folder))
         plain = PlainSimCLR(stage)
         stage.plain = lambda: same_loss(stage.loss, plain.step(*stage.looked))
         stage.run()
+        return flops_of(lambda: plain.step(*stage.looked)) / CHECKED_BATCH
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
     machine = begin()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     backbone = ["backbone=small"] if arguments.trial else []
-    check(backbone)
+    flops = check(backbone)
 
     batch, steps = (TRIAL_BATCH if arguments.trial else BATCH), arguments.turns + 1
     config = config_of(batch, steps, *backbone)
@@ -75,7 +76,7 @@ def main() -> None:
         theirs=stage.theirs[1:],
         images=batch,
         at_least=2.7,
-        note=matrix_rates(),
+        note=matrix_rates(batch * flops, stage.ours[1:], stage.theirs[1:]),
     )
     finish(arguments.json, machine, [row])
 

@@ -145,7 +145,7 @@ class TrainedStage(Stage, LightningModule):
 
         After the last step of an epoch that is left to the keeper, which saves when the epoch is written down.
         """
-        if not self.trainer.is_last_batch and stopping.wanted(ranks.largest):
+        if stopping.wanted(ranks.largest) and not self.trainer.is_last_batch:
             self.observations.watch.check()  # what has diverged is not saved
             self.trainer.save_checkpoint(self.work.folder / CHECKPOINT)
             stopping.see_to_it()
