@@ -13,7 +13,7 @@ from clusterlab.artifacts import Embeddings, Encoder
 from clusterlab.data.datamodule import Pixels
 from clusterlab.errors import UserError
 from clusterlab.inference import GIB, over_images
-from clusterlab.models.projection import Projection
+from clusterlab.models.projection import Projection, projection_of
 from clusterlab.stage import PartSettings, Stage, Work
 
 
@@ -48,9 +48,9 @@ class EmbedImages(Stage):
         network = torch.nn.ModuleDict({"backbone": backbone})
         projected = self.settings.layer == "projection"
         if projected:
-            network["projection"] = self._projection()
+            network["projection"] = projection = self._projection()
         network.to(work.trainer.device, memory_format=work.trainer.memory_format)  # type: ignore[call-overload]
-        dtype = self._dtype(len(self.encoder.projection["layers.2.weight"]) if projected else backbone.feature_dim)
+        dtype = self._dtype(projection.outputs if projected else backbone.feature_dim)
 
         def forward(images: Tensor) -> tuple[Tensor, ...]:
             features: Tensor = network["backbone"](images)
@@ -69,10 +69,7 @@ class EmbedImages(Stage):
             raise UserError(
                 "embeddings.layer=projection, but these features have no projection: use embeddings.layer=backbone"
             )
-        outputs, inputs = state["layers.2.weight"].shape[0], state["layers.0.weight"].shape[1]
-        projection = Projection(inputs=inputs, outputs=outputs)
-        projection.load_state_dict(state)
-        return projection
+        return projection_of(state)
 
     def _dtype(self, size: int) -> torch.dtype:
         """Return what embeddings of so many numbers per image are kept in."""

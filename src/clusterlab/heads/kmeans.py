@@ -1,7 +1,7 @@
-"""k-means on the L2-normalised backbone features: the baseline as a method of its own.
+"""k-means on the embeddings: the baseline as a method of its own.
 
 Its centres become a linear head, logit_c = −‖f − c‖²/τ up to a constant, so that a k-means run leaves the same kind of
-network behind as every other.
+network behind as every other; where the embeddings are those after the projection, with the projection in it.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from clusterlab.data.datamodule import Pixels
 from clusterlab.inference import Rows, assign, over_images
 from clusterlab.kmeans import fitted_part, kmeans_centres
 from clusterlab.models.classifier import Classifier
+from clusterlab.models.projection import projection_of
 from clusterlab.stage import PartSettings, Stage, Work
 
 
@@ -33,8 +34,9 @@ class KMeansSettings(PartSettings):
 
 
 class KMeansHead(Stage):
-    """Clusters the features of the encoder."""
+    """Clusters the embeddings; where there are none, the L2-normalised features of the encoder's backbone."""
 
+    version = 2
     Settings: ClassVar[type[PartSettings]] = KMeansSettings
     consumes: ClassVar[Mapping[str, type]] = {"encoder": Encoder, "embeddings": Embeddings}
     optional = frozenset({"embeddings"})
@@ -55,7 +57,13 @@ class KMeansHead(Stage):
     def run(self) -> Assignments:
         """Return the clusters of every image."""
         work = self.work
-        network = Classifier(backbone=work.network.build(), clusters=work.num_clusters, normalise=True)
+        projected = self.embeddings is not None and self.embeddings.features is None
+        network = Classifier(
+            backbone=work.network.build(),
+            clusters=work.num_clusters,
+            normalise=True,
+            projection=projection_of(self.encoder.projection) if projected else None,
+        )
         network.backbone.load_state_dict(self.encoder.backbone)
         network.to(work.trainer.device, memory_format=work.trainer.memory_format)  # type: ignore[call-overload]
         pixels = Pixels(work.images, work.trainer.device)
@@ -81,14 +89,14 @@ class KMeansHead(Stage):
         return Rows(self.embeddings.features, self.work)
 
     def _normalised(self, network: Classifier, pixels: Pixels) -> Float[Tensor, "n d"]:
-        """Return the L2-normalised features of the images to fit on."""
+        """Return what the images to fit on are clustered by."""
         index = fitted_part(
             self.work.images.train_index,
             width=network.heads.weight.shape[1],
             limit=self.settings.fit_limit,
             purpose=(self.work.seed, self.work.title),
         )
-        if self.embeddings is not None and self.embeddings.features is not None:
+        if self.embeddings is not None:
             return self.embeddings.values[index]
 
         def forward(images: Tensor) -> tuple[Tensor]:

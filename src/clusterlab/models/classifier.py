@@ -1,6 +1,7 @@
 """A backbone with cluster heads: the network that a clustering method trains and a run leaves behind."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float, Int
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clusterlab.models.backbones.base import Backbone
+from clusterlab.models.projection import Projection, projection_of
 
 
 class ClusterHeads(nn.Module):
@@ -42,7 +44,7 @@ def _apply(weight: Tensor, bias: Tensor, values: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Backbone, optional L2 normalisation, cluster heads.
+    """Backbone, optional projection, optional L2 normalisation, cluster heads.
 
     With `groups` the heads tell finer classes apart, of which groups[i] is the cluster of the i-th: a cluster's
     probability is the sum of its classes'.
@@ -59,24 +61,42 @@ class Classifier(nn.Module):
         hidden: int | None = None,
         normalise: bool = False,
         groups: Int[Tensor, " m"] | None = None,
+        projection: Projection | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.projection = projection
+        self.embedding_dim = backbone.feature_dim if projection is None else projection.outputs
+        """Of what the heads are given."""
         outputs = clusters if groups is None else len(groups)
-        self.heads = ClusterHeads(heads=heads, features=backbone.feature_dim, clusters=outputs, hidden=hidden)
+        self.heads = ClusterHeads(heads=heads, features=self.embedding_dim, clusters=outputs, hidden=hidden)
         self.normalise = normalise
         self.clusters = clusters
         self.register_buffer("groups", None if groups is None else groups.clone())
 
     def classify(self, features: Float[Tensor, "*h b d"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head for un-normalised backbone features."""
-        features = F.normalize(features.float(), dim=-1) if self.normalise else features
-        logits = self.heads(features).float()
-        return logits if self.groups is None else grouped(logits, self.groups, self.clusters)
+        return self._classified(self._projected(features))
 
-    def outputs(self, features: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b d"]]:
-        """Return the first head's probabilities and the L2-normalised features, in float32."""
-        return self.classify(features)[0].softmax(dim=1), F.normalize(features.float(), dim=1)
+    def outputs(self, features: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b e"]]:
+        """Return the first head's probabilities and, L2-normalised, what the heads were given, in float32."""
+        projected = self._projected(features)
+        return self._classified(projected)[0].softmax(dim=1), F.normalize(projected.float(), dim=1)
+
+    def _projected(self, features: Float[Tensor, "*h b d"]) -> Float[Tensor, "*h b e"]:
+        if self.projection is None:
+            return features
+        projected: Tensor = self.projection(features)
+        return projected
+
+    def _classified(self, values: Float[Tensor, "*h b e"]) -> Float[Tensor, "h b k"]:
+        if self.normalise:  # then the heads are centres, and which one is nearest is no question of rounding
+            kind = values.device.type
+            with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+                logits = self.heads(F.normalize(values.float(), dim=-1))
+        else:
+            logits = self.heads(values).float()
+        return logits if self.groups is None else grouped(logits, self.groups, self.clusters)
 
     def forward(self, images: Float[Tensor, "b c y x"]) -> Float[Tensor, "h b k"]:
         """Return the float32 logits of every head."""
@@ -91,8 +111,15 @@ def with_state(
     Raises:
         RuntimeError: it is the state of another.
     """
+    own = "projection."
+    projection = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)}
     network = Classifier(
-        backbone=backbone, clusters=clusters, hidden=hidden, normalise=normalise, groups=state.get("groups")
+        backbone=backbone,
+        clusters=clusters,
+        hidden=hidden,
+        normalise=normalise,
+        groups=state.get("groups"),
+        projection=projection_of(projection) if projection else None,
     )
     network.load_state_dict(state)
     return network

@@ -76,9 +76,7 @@ def _network(saved: SavedModel, settings: ModelSettings, folder: Path) -> Classi
     except (RuntimeError, IndexError) as error:
         raise _damaged(folder, " ".join(str(error).split())[:200]) from error
     vectors, fences = saved.prototypes
-    if vectors.shape != (settings.num_clusters, network.backbone.feature_dim) or fences.shape != (
-        settings.num_clusters,
-    ):
+    if vectors.shape != (settings.num_clusters, network.embedding_dim) or fences.shape != (settings.num_clusters,):
         raise _damaged(folder, "its prototypes are of another network")
     return network
 
