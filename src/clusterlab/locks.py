@@ -44,6 +44,13 @@ def held_alone(path: Path) -> Iterator[None]:
         yield
 
 
+def remove_left(path: Path) -> None:
+    """Remove the file of a lock that a killed process has left behind; one that is held stays."""
+    if path.exists():
+        with suppress(Timeout, OSError), held_alone(path):
+            pass
+
+
 def holder(path: Path) -> str:
     """Return who holds the lock `path`, as far as is known."""
     try:

@@ -10,9 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_SECONDS = 0.02
 SAVING = b"\nclusterlab: saving after this step; Ctrl-C again ends it without\n"
 
 
@@ -30,6 +33,7 @@ class _Wish:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.waits = False
+        self.again: threading.Timer | None = None
 
 
 _wish = _Wish()
@@ -44,16 +48,33 @@ def obeyed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _wish.signal, _wish.waits = None, False
+    _wish.signal, _wish.waits, _wish.again = None, False, None
     former = {number: signal.getsignal(number) for number in SIGNALS}
+    former_hook = sys.unraisablehook
+    sys.unraisablehook = partial(_swallowed, former_hook)
     for number in SIGNALS:
         if former[number] is not signal.SIG_IGN:
             signal.signal(number, _heard)
     try:
         yield
     finally:
+        if _wish.again is not None:
+            _wish.again.cancel()
+            _wish.again.join()
+        sys.unraisablehook = former_hook
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _swallowed(former_hook: Callable[[Any], object], about: Any) -> None:
+    """Repeat a signal that came where nothing can be raised, such as in a callback of the garbage collector."""
+    if not isinstance(about.exc_value, Stopped):
+        former_hook(about)
+        return
+    main, number = threading.main_thread().ident, about.exc_value.code - 128
+    assert main is not None
+    _wish.again = threading.Timer(AGAIN_SECONDS, signal.pthread_kill, (main, number))
+    _wish.again.start()
 
 
 def hear_again() -> None:

@@ -125,6 +125,7 @@ def absurd_runs(values: Mapping[str, Any], section: str, seed: int) -> Iterator[
     return (case for case in every if not refusal(changed(values, *case)))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", RUNS)
 def test_what_is_taken_runs_or_ends_in_a_line(name, kills, kill_seed, monkeypatch, tmp_path, tried):
     """Absurd settings that are within their range: a tiny run ends well, or in a line that names one"""
@@ -143,7 +144,7 @@ def test_what_is_taken_runs_or_ends_in_a_line(name, kills, kill_seed, monkeypatc
     before = signal.signal(signal.SIGALRM, give_up)
     try:
         for path, value in chosen:
-            signal.alarm(LONGEST)
+            signal.setitimer(signal.ITIMER_REAL, LONGEST, 1)  # again, where the first is swallowed
             try:
                 line = line_of(changed(values, path, value))
                 named = "=" in line or re.search(r"\b(head|triggers|transitions)\.\w", line)
@@ -151,7 +152,7 @@ def test_what_is_taken_runs_or_ends_in_a_line(name, kills, kill_seed, monkeypatc
             except TooLongError:
                 continue
             finally:
-                signal.alarm(0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
         signal.signal(signal.SIGALRM, before)
     tried(len(chosen))

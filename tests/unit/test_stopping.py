@@ -1,5 +1,8 @@
 import os
 import signal
+import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +76,33 @@ def test_what_a_library_makes_of_a_signal_in_its_middle_still_ends_the_command_a
         except Stopped:
             raise ValueError("could not determine the shape") from None
     assert ended.value.code == 143
+
+
+class Ends:
+    """Something in whose end a signal comes, where nothing can be raised."""
+
+    def __del__(self):
+        told(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_where_nothing_can_be_raised_ends_the_command_right_after(capsys):
+    began = time.monotonic()
+    with pytest.raises(Stopped) as stop, stopping.obeyed():  # noqa: PT012
+        ends = Ends()
+        del ends
+        time.sleep(10)
+    assert time.monotonic() - began < 5
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == ""
+
+
+def test_what_else_is_swallowed_is_told_as_ever(monkeypatch):
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    with stopping.obeyed():
+        sys.unraisablehook(SimpleNamespace(exc_value=ValueError("of its own")))
+    assert len(heard) == 1
+    assert sys.unraisablehook == heard.append
 
 
 def test_an_error_without_a_signal_stays_what_it_is():

@@ -35,7 +35,7 @@ from clusterlab.data.rows_on_disk import RowsOnDisk, StoredImages
 from clusterlab.data.store_build import PIXELS, PartialStore
 from clusterlab.data.store_manifest import MANIFEST, read_manifest
 from clusterlab.errors import UserError
-from clusterlab.locks import held
+from clusterlab.locks import held, remove_left
 
 _log = logging.getLogger(__name__)
 
@@ -74,12 +74,13 @@ def decode_once(originals: Originals, chosen: Sequence[int], *, store_dir: Path,
         UserError: not one of them can be decoded, or the disk is full.
     """
     folder = store_dir / f"images-{_key(originals, chosen)}"
+    lock = folder.with_name(f"{folder.name}.lock")
     with suppress(DamagedStoreError):
         if (found := _load(folder, memory_limit)) is not None:
+            remove_left(lock)  # of a job that was killed when it had just made it
             return found
     store_dir.mkdir(parents=True, exist_ok=True)
     partial = PartialStore(originals, chosen, folder)
-    lock = folder.with_name(f"{folder.name}.lock")
     for _ in range(ATTEMPTS):
         with _full_disk_said_clearly(partial):
             with held(lock, folder.name):

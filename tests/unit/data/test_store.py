@@ -52,6 +52,16 @@ def test_every_image_is_stored_in_order_with_its_id_and_split(store: Load):
     assert stored.unreadable == ()
 
 
+def test_the_lock_of_a_job_that_was_killed_when_it_had_made_the_store_goes_with_the_next_load(
+    store: Load, tmp_path: Path
+):
+    store(Film())
+    lock = the_store(tmp_path).with_suffix(".lock")
+    lock.write_text("process 1 on elsewhere")
+    store(Film())
+    assert not lock.exists()
+
+
 def test_a_second_load_reads_no_image_again(store: Load):
     first = store(Film())
     film = Film()
