@@ -57,7 +57,7 @@ class KMeansHead(Stage):
     def run(self) -> Assignments:
         """Return the clusters of every image."""
         work = self.work
-        projected = self.embeddings is not None and self.embeddings.features is None
+        projected = self.embeddings is not None and self.embeddings.features is None and self.encoder.projection
         network = Classifier(
             backbone=work.network.build(),
             clusters=work.num_clusters,
