@@ -35,7 +35,7 @@ def main() -> None:
         arguments.tests = [row["test"] for row in known["rows"] if row["failed"]]
         if not arguments.tests:
             sys.exit(f"no test of {arguments.json} failed")
-        command, before = f"{known['command']}, those that failed once more after a mend (--again)", known["seconds"]
+        command, before = known["command"], known["seconds"]
     machine, began = describe_machine(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tried = Path(folder) / "tried.json"
@@ -48,7 +48,8 @@ def main() -> None:
         if tried.exists():
             seconds = before + round(time.monotonic() - began)
             rows = kept + json.loads(tried.read_text(encoding="utf-8"))
-            write_figures(arguments.json, {"machine": machine, "command": command, "seconds": seconds, "rows": rows})
+            figures = {"machine": machine, "command": command, "again": arguments.again, "seconds": seconds}
+            write_figures(arguments.json, figures | {"rows": rows})
     sys.exit(ended.returncode)
 
 
