@@ -36,7 +36,7 @@ format: $(INSTALLED)  ## mend what ruff can mend
 benchmark: $(INSTALLED)  ## this pipeline beside the plain way to do the same work, 15 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/all_rows.py
 
-torture: $(INSTALLED)  ## kills, full disks, damage, bad and hostile input: what docs/reliability.md tells of, in hours
+torture: $(INSTALLED)  ## kills, full disks, damage, bad and hostile input: what docs/reliability.md tells of, in about an hour
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py --kills 50
 
 results: $(INSTALLED)  ## the pages with the figures of benchmarks/results

@@ -141,8 +141,10 @@ def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    shutil.rmtree(log_dir, ignore_errors=True)
+    with refusals_told(log_dir, "run_dir"):
+        log_dir.mkdir(parents=True)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    os.environ[LAUNCHED] = str(log_dir.resolve())
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -155,9 +157,7 @@ def launch(words: Sequence[str], count: int, log_dir: Path) -> None:
         monitor_interval=0.2,
         logs_specs=DefaultLogsSpecs(log_dir=str(log_dir), redirects=dict.fromkeys(range(1, count), Std.ALL)),
     )
-    shutil.rmtree(log_dir, ignore_errors=True)
-    with refusals_told(log_dir, "run_dir"):
-        log_dir.mkdir(parents=True)
+    os.environ[LAUNCHED] = str(log_dir.resolve())
     try:
         elastic_launch(config, sys.executable)("-m", "clusterlab", *words)
         shutil.rmtree(log_dir)

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from clusterlab import errors
-from clusterlab.processes import ProcessError, _cause, _said
+from clusterlab.errors import UserError
+from clusterlab.processes import ProcessError, _cause, _said, launch
 
 
 def failed(code: int, timestamp: int = 0):
@@ -40,6 +41,13 @@ def test_a_mistake_is_told_in_the_words_of_the_process_that_noticed_it(tmp_path,
     error = ProcessError(1, failed(code), count=2, log_dir=tmp_path, said=_said(tmp_path, 1))
     assert (error.told, error.code, str(error)) == (False, 2, "num_clusters=9 is too many")
     assert _said(tmp_path, 0) is None
+
+
+def test_a_command_that_cannot_start_its_processes_tells_so_itself(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write to run_dir="):
+        launch(["method=kmeans"], 2, tmp_path / "file" / "processes")
+    assert not errors.launched()
 
 
 def test_where_no_line_can_be_left_it_is_told_at_once(tmp_path, monkeypatch, capsys):
